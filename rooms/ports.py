@@ -1,0 +1,91 @@
+"""What a room needs from outside, as Protocols: the bus, and the peers it speaks to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rooms.permissions import Grant
+from storage.keys import Epoch, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """What became durable and goes out in one write: consecutive rows of one document's log.
+
+    `first` and `last` are inclusive positions; `updates` are the bytes as they were received.
+    """
+
+    epoch: Epoch
+    first: Position
+    last: Position
+    updates: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a client is told when something was not taken, or was taken and put right."""
+
+    code: str
+    message: str
+    elements: tuple[str, ...] = ()
+    permanent: bool = False
+
+
+class Peer(Protocol):
+    """One live connection to a room, whatever protocol it speaks.
+
+    No method waits and none raises: what cannot be written is queued within a bound, and a peer over its bound is
+    resent from the log or cut (RULE O1 to O4).
+    """
+
+    id: str
+    grant: Grant
+
+    def send_updates(self, relayed: Relayed) -> None:
+        """Queue rows of the log, in order; consecutive with what was sent before."""
+
+    def send_presence(self, frame: bytes) -> None:
+        """Queue one awareness update (y-protocols bytes); the first thing to be dropped over the bound."""
+
+    def send_refused(self, refused: Refused) -> None:
+        """Say what was not taken; a permanent refusal ends the connection after it."""
+
+    def rejoin(self, code: str, message: str) -> None:
+        """Close the transport as something passing: the client comes back by itself."""
+
+
+class Bus(Protocol):
+    """Bytes to everyone who listens to a channel, on this node and others; at most once, no order between channels.
+
+    It is a hint (RULE B1): whoever hears position n+2 reads n+1 from the log.
+    """
+
+    async def subscribe(self, channel: str, listener: Callable[[bytes], None]) -> None:
+        """Call *listener* (quick, never raising) for every message; returns once nothing published later is missed."""
+
+    async def unsubscribe(self, channel: str, listener: Callable[[bytes], None]) -> None:
+        """Stop calling *listener*; unknown pairs are ignored."""
+
+    def publish(self, channel: str, payload: bytes) -> None:
+        """Queue *payload* for everyone else and for this node's other listeners; never waits, drops over its bound."""
+
+    def on_reconnect(self, listener: Callable[[], None]) -> None:
+        """Call *listener* after messages may have been missed; the listener compares heads with the log."""
+
+
+class WorkerPort(Protocol):
+    """Supervised processes that do what must not run on the loop."""
+
+    async def call(
+        self, task: str, arguments: Mapping[str, object], buffers: Sequence[bytes] = (), *, deadline_seconds: float = 0
+    ) -> tuple[dict[str, object], list[bytes]]:
+        """Run *task* of `rooms/tasks.py` in a worker: JSON values and byte buffers in, the same out.
+
+        Raises:
+            WorkerTimeout: it was killed at its deadline; nothing else was.
+            WorkerDied: the process ended under it (memory limit, crash).
+            TaskFailed: the task refused its input, with a code and a sentence.
+            WorkersBusy: the queue is full.
+        """
