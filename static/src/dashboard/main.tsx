@@ -1,0 +1,3 @@
+import { render } from 'preact';
+
+render(<main>Luneo Live</main>, document.getElementById('app')!);

@@ -1,0 +1,31 @@
+/// <reference types="vitest/config" />
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vite';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** One build of five pages. Everything that changes with the code lies under `assets/` with a hash in its name, so it may be cached for ever. */
+export default defineConfig({
+  root: here('.'),
+  base: '/',
+  publicDir: here('public'),
+  esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
+  build: {
+    target: 'es2022',
+    outDir: here('dist'),
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 900,
+    rollupOptions: {
+      input: {
+        index: here('index.html'),
+        design: here('design.html'),
+        support: here('support.html'),
+        dashboard: here('dashboard.html'),
+        enter: here('enter.html'),
+      },
+    },
+  },
+  test: { include: ['tests/**/*.test.ts', 'src/**/*.test.ts'], environment: 'node' },
+});
