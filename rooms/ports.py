@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rooms.permissions import Grant
 from storage.keys import Epoch, Position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Relayed:
     """What became durable and goes out in one write: consecutive rows of one document's log.
 
-    `first` and `last` are inclusive positions; `updates` are the bytes as they were received.
+    `first` and `last` are inclusive positions; `updates` are the bytes as they were received. `frames` is where each
+    protocol keeps what it encoded, so that a tick is encoded once however many peers there are.
     """
 
     epoch: Epoch
     first: Position
     last: Position
     updates: tuple[bytes, ...]
+    frames: dict[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """What a client is told when something was not taken, or was taken and put right."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Announced:
+    """One awareness update (y-protocols bytes) for everybody, with the same cache of encodings."""
 
-    code: str
-    message: str
-    elements: tuple[str, ...] = ()
-    permanent: bool = False
+    data: bytes
+    frames: dict[str, bytes] = field(default_factory=dict)
 
 
 class Peer(Protocol):
@@ -46,11 +46,14 @@ class Peer(Protocol):
     def send_updates(self, relayed: Relayed) -> None:
         """Queue rows of the log, in order; consecutive with what was sent before."""
 
-    def send_presence(self, frame: bytes) -> None:
-        """Queue one awareness update (y-protocols bytes); the first thing to be dropped over the bound."""
+    def send_presence(self, announced: Announced) -> None:
+        """Queue one awareness update; the first thing to be dropped over the bound."""
 
-    def send_refused(self, refused: Refused) -> None:
-        """Say what was not taken; a permanent refusal ends the connection after it."""
+    def ask(self, question: int, state_vector: bytes) -> None:
+        """Ask for all that is missing from *state_vector*; the answer is submitted with the same *question*."""
+
+    def refuse(self, code: str, message: str) -> None:
+        """Say that nothing more is taken from this client, for good, and end the connection."""
 
     def rejoin(self, code: str, message: str) -> None:
         """Close the transport as something passing: the client comes back by itself."""
