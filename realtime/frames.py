@@ -1,0 +1,62 @@
+"""WebSocket frames and Socket.IO packets as bytes, ready for a transport.
+
+Document sockets are written by us and not by python-socketio: one write holds a packet's header and its attachment,
+which the stock writer may part with another frame in between (RULE O1).
+"""
+
+from __future__ import annotations
+
+import orjson
+
+TEXT, BINARY = 1, 2
+_PLACEHOLDER = b'{"_placeholder":true,"num":0}'
+
+
+def websocket_frame(opcode: int, payload: bytes) -> bytes:
+    """One unmasked, unfragmented server frame (RFC 6455, 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x80 | opcode, length)) + payload
+    if length < 65536:
+        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+
+
+def connected(namespace: bytes, sid: str) -> bytes:
+    return websocket_frame(TEXT, b"40" + namespace + b"," + orjson.dumps({"sid": sid}))
+
+
+def connect_error(namespace: bytes, message: str, data: object) -> bytes:
+    """A permanent refusal: a stock client never tries again by itself."""
+    return websocket_frame(TEXT, b"44" + namespace + b"," + orjson.dumps({"message": message, "data": data}))
+
+
+def disconnect(namespace: bytes) -> bytes:
+    return websocket_frame(TEXT, b"41" + namespace + b",")
+
+
+def event(namespace: bytes, name: str, payload: object) -> bytes:
+    return websocket_frame(TEXT, b"42" + namespace + b"," + orjson.dumps([name, payload]))
+
+
+def acknowledgement(namespace: bytes, number: int, payload: object) -> bytes:
+    return websocket_frame(TEXT, b"43%b,%d" % (namespace, number) + orjson.dumps([payload]))
+
+
+def binary_event(
+    namespace: bytes, name: str, attachment: bytes, extra: bytes = b"", *, number: int | None = None
+) -> bytes:
+    """An event with one attachment; *extra* is JSON for a further argument, *number* asks for an acknowledgement."""
+    header = b'451-%b,%b["%b",%b%b]' % (
+        namespace,
+        b"" if number is None else b"%d" % number,
+        name.encode(),
+        _PLACEHOLDER,
+        b"," + extra if extra else b"",
+    )
+    return websocket_frame(TEXT, header) + websocket_frame(BINARY, attachment)
+
+
+def binary_acknowledgement(namespace: bytes, number: int, attachment: bytes, extra: bytes) -> bytes:
+    header = b"461-%b,%d[%b,%b]" % (namespace, number, _PLACEHOLDER, extra)
+    return websocket_frame(TEXT, header) + websocket_frame(BINARY, attachment)

@@ -1,0 +1,553 @@
+"""Room: the single writer of one document on this node. It moves bytes and holds no document."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rooms import replication
+from rooms.errors import (
+    InvalidUpdate,
+    LimitExceeded,
+    NotPermitted,
+    RoomError,
+    TaskFailed,
+    Unavailable,
+    WorkerError,
+    WorkerTimeout,
+)
+from rooms.history import EMPTY_UPDATE, History, Prefix
+from rooms.inbox import CatchUp, Heard, Inbox, Submission
+from rooms.inspection import Inspection, decode_state_vector, inspect
+from rooms.knowledge import Knowledge, Verdict
+from rooms.metrics import Metrics
+from rooms.peers import Peers
+from rooms.permissions import Action
+from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
+from rooms.presence import Presence
+from storage.keyframes import Keyframe, Keyframes
+from storage.keys import DocumentKey, Epoch, Position
+from storage.update_log import Entry, UpdateLog
+
+log = logging.getLogger(__name__)
+
+INSPECT_ON_LOOP_BYTES = 32 * 1024
+"""Longer updates are inspected in a worker, so that the loop is never held for 10 ms (RULE I)."""
+DIFFERENCE_BYTES = 16 * 1024
+"""Keyframes below this are sent whole: cutting a difference costs more than it saves."""
+BATCH = 256
+"""Messages taken from the inbox in one pass; one pass is one commit."""
+READ_ROWS = 1000
+READ_BYTES = 4 * 1024 * 1024
+"""How much of the log is read at a time when catching up."""
+ANSWER_SECONDS = 10.0
+"""How long a client may take to answer the room's question before its transport is closed."""
+AUDIT_DEADLINE_SECONDS = 2.0
+"""A document that cannot be read in this time is poisoned (RULE W)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLimits:
+    """Bounds of one room; each has its setting in `realtime/settings.py`."""
+
+    max_update_bytes: int = 1024 * 1024
+    max_document_bytes: int = 64 * 1024 * 1024
+    inbox_updates: int = 1024
+    inbox_bytes: int = 8 * 1024 * 1024
+    keyframe_rows: int = 500
+    keyframe_bytes: int = 256 * 1024
+    parked_updates: int = 256
+    presence_tick_seconds: float = 0.02
+    audit_after_seconds: float = 1.0
+
+
+class UpdateRefused(RoomError):
+    """Refused for good: the client id that made it cannot go on in this room (RULE D6, S6)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """What a peer was asked, and what waits for its answer."""
+
+    number: int
+    asked_at: float
+    parked: list[Submission] = field(default_factory=list)
+
+
+class Room:
+    """The people around one document, and the one place on this node where its log grows.
+
+    Made by `RoomRegistry.open`; `run` must be running. A room that fails ends alone: its memory is dropped, its peers
+    come back and it is opened again from keyframe and log. There is no second way of repair.
+    """
+
+    def __init__(
+        self,
+        key: DocumentKey,
+        *,
+        update_log: UpdateLog,
+        keyframes: Keyframes,
+        workers: WorkerPort,
+        bus: Bus,
+        node: bytes,
+        limits: RoomLimits,
+        metrics: Metrics,
+        background: asyncio.TaskGroup,
+        on_commit: Callable[[DocumentKey, float], None],
+        trust_names: bool,
+    ) -> None:
+        self.key = key
+        self.limits = limits
+        self.peers = Peers()
+        self.presence = Presence(overwrite_names=trust_names)
+        self.epoch = Epoch(1)
+        self.history = History(Prefix(Epoch(1), Position(0), EMPTY_UPDATE))
+        self.emptied_at = time.monotonic()
+        self.closed = False
+        self._knowledge = Knowledge()
+        self._log = update_log
+        self._keyframes = keyframes
+        self._workers = workers
+        self._bus = bus
+        self._node = node
+        self._metrics = metrics
+        self._background = background
+        self._on_commit = on_commit
+        self._inbox = Inbox(limits.inbox_updates, limits.inbox_bytes)
+        self._questions: dict[str, _Question] = {}
+        self._last_question = 0
+        self._dead_clients: set[int] = set()
+        self._presence_armed = False
+        self._presence_sent_at = 0.0
+        self._folding = False
+        self._audit_due: asyncio.TimerHandle | None = None
+        self._audited = Position(0)
+        self._auditing = False
+        self._heard_nodes: set[bytes] = set()
+
+    # -- opening and closing -------------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> Position:
+        return self.history.head
+
+    async def load(self) -> None:
+        """Read keyframe and tail; subscribe first, then read, then follow, so that nothing falls between.
+
+        Raises:
+            RoomError, OSError, SQLAlchemyError: nothing can be said of the document; the caller refuses, retryable.
+        """
+        await self._bus.subscribe(replication.channel(self.key), self._hear)
+        keyframe = await self._keyframes.newest(self.key)
+        if keyframe is not None:
+            self.epoch = keyframe.epoch
+            self.history = History(Prefix(keyframe.epoch, keyframe.position, keyframe.state))
+            self._knowledge = Knowledge.decode(keyframe.summary)
+        await self._read_log()
+        self._audited = self.head
+        self._bus.publish(replication.channel(self.key), replication.encode_question(self._node))
+        self._fold_if_due()
+
+    async def close(self) -> None:
+        """Stop hearing; what waits in the inbox is answered as retryable."""
+        self.closed = True
+        if self._audit_due is not None:
+            self._audit_due.cancel()
+        await self._bus.unsubscribe(replication.channel(self.key), self._hear)
+        for submission in [*self._inbox.drain(), *(s for q in self._questions.values() for s in q.parked)]:
+            submission.settle(Unavailable("The room was closed before the update was stored. Send it again."))
+        self._questions.clear()
+
+    # -- peers ---------------------------------------------------------------------------------------------------
+
+    def attach(self, peer: Peer) -> None:
+        """Make *peer* hear what comes after `head`; it was sent everything up to it in the same turn of the loop."""
+        self.peers.add(peer)
+
+    def detach(self, peer_id: str) -> None:
+        """Forget a peer: its presence is taken back at once, its updates stay."""
+        self.peers.remove(peer_id)
+        question = self._questions.pop(peer_id, None)
+        if question is not None:
+            for submission in question.parked:
+                submission.settle(Unavailable("The connection ended before the missing part came."))
+        if self.presence.left(peer_id, time.time()):
+            self._arm_presence()
+        if not len(self.peers):
+            self.emptied_at = time.monotonic()
+
+    async def state_for(self, state_vector: bytes) -> Prefix:
+        """Everything that a client with *state_vector* lacks of the newest prefix; the rows after it follow.
+
+        Raises:
+            InvalidUpdate: the state vector is not one.
+        """
+        known = decode_state_vector(state_vector)
+        prefix = self.history.prefix
+        if not known or len(prefix.state) < DIFFERENCE_BYTES:
+            return prefix
+        try:
+            _, (difference,) = await self._workers.call(
+                "difference", {}, [prefix.state, state_vector], deadline_seconds=10
+            )
+        except (WorkerError, TaskFailed):
+            return prefix  # larger, and as true
+        return Prefix(prefix.epoch, prefix.position, difference)
+
+    async def rows_after(self, position: Position) -> tuple[bytes, ...] | None:
+        """A run of rows after *position*, from memory or from the log; empty at the head, None beyond it.
+
+        What comes from the log is bounded by `READ_ROWS` and `READ_BYTES`; ask again until it is empty.
+        """
+        if position > self.head:
+            return None
+        rows = self.history.after(position)
+        if rows is not None:
+            return rows
+        logged = await self._log.read(self.key, position, READ_ROWS, READ_BYTES)
+        return tuple(row.update for row in logged)
+
+    def state_vector(self) -> bytes:
+        return self._knowledge.state_vector_bytes()
+
+    # -- updates -------------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        return self._inbox.full
+
+    async def place(self) -> None:
+        """Wait until the inbox has room; the sender's connection is not read meanwhile."""
+        await self._inbox.place()
+
+    def submit(self, submission: Submission) -> None:
+        """Queue one update in the order sent; `submission.settle` hears how it ended (RULE D2)."""
+        if self.closed:
+            submission.settle(Unavailable("The room is closing. Send the update again."))
+        else:
+            self._inbox.put(submission)
+
+    def question_unanswered(self, peer_id: str, now: float) -> bool:
+        question = self._questions.get(peer_id)
+        return question is not None and now - question.asked_at > ANSWER_SECONDS
+
+    def catch_up(self) -> None:
+        """Somebody knows of rows that this node did not hear of."""
+        self._inbox.hint(CatchUp())
+
+    async def run(self) -> None:
+        """Admit what waits, in the order sent, and relay what the log has; one pass is one commit."""
+        while True:
+            batch = await self._inbox.batch(BATCH)
+            try:
+                await self._pass(batch)
+            except BaseException as error:
+                answer = error if isinstance(error, RoomError) else Unavailable("Not stored. Send the update again.")
+                for message in batch:
+                    if isinstance(message, Submission):
+                        message.settle(answer)
+                raise
+
+    async def _pass(self, batch: Sequence[Submission | Heard | CatchUp]) -> None:
+        admitted: list[tuple[Submission, Entry]] = []
+        for message in batch:
+            match message:
+                case Submission():
+                    entry = await self._admit(message)
+                    if entry is not None:
+                        admitted.append((message, entry))
+                    if message.question:
+                        admitted.extend(await self._answered(message))
+                case Heard(relayed):
+                    await self._commit(admitted)
+                    admitted = []
+                    await self._follow(relayed)
+                case CatchUp():
+                    await self._commit(admitted)
+                    admitted = []
+                    await self._read_log()
+        await self._commit(admitted)
+
+    async def _answered(self, answer: Submission) -> list[tuple[Submission, Entry]]:
+        """The answer to a question is in: judge once more what waited for it, and now for good (RULE D6)."""
+        question = self._questions.get(answer.peer.id)
+        if question is None or answer.question < question.number:
+            return []
+        del self._questions[answer.peer.id]
+        admitted = []
+        for submission in question.parked:
+            entry = await self._admit(submission, last_chance=True)
+            if entry is not None:
+                admitted.append((submission, entry))
+        return admitted
+
+    async def _admit(self, submission: Submission, last_chance: bool = False) -> Entry | None:
+        """Decide on one update; the refused, the known and the parked are settled or kept here."""
+        peer, update = submission.peer, submission.update
+        try:
+            if len(update) > self.limits.max_update_bytes:
+                raise LimitExceeded(
+                    "max_update_bytes",
+                    self.limits.max_update_bytes,
+                    f"An update may have {self.limits.max_update_bytes} bytes; this one has {len(update)}.",
+                )
+            inspection = await self._inspect(update)
+            verdict = self._knowledge.judge(inspection)
+            if verdict is Verdict.NOTHING_NEW:
+                submission.settle(self.head)
+                return None
+            if not peer.grant.allows(Action.EDIT):
+                raise NotPermitted(peer.grant.role.value, Action.EDIT.value)
+            if not self._dead_clients.isdisjoint(inspection.structs):
+                raise UpdateRefused("poisoned", "An earlier update of this client was refused; start a fresh document.")
+            if verdict is Verdict.GAP:
+                return await self._gap(submission, last_chance)
+            if self.history.total_bytes + len(update) > self.limits.max_document_bytes:
+                raise LimitExceeded(
+                    "max_document_bytes",
+                    self.limits.max_document_bytes,
+                    f"A design may have {self.limits.max_document_bytes} bytes with its history.",
+                )
+        except RoomError as error:
+            self._metrics.refused.labels(error.code).inc()
+            submission.settle(error)
+            return None
+        self._knowledge.learn(inspection)
+        client = next(iter(inspection.structs), None)
+        return Entry(update, peer.grant.user.id, peer.id, client, submission.origin)
+
+    async def _inspect(self, update: bytes) -> Inspection:
+        if len(update) <= INSPECT_ON_LOOP_BYTES:
+            return inspect(update)
+        try:
+            header, buffers = await self._workers.call("inspect", {}, [update], deadline_seconds=5)
+        except TaskFailed as error:
+            raise InvalidUpdate(error.message) from error
+        return Inspection.from_answer(header, buffers)
+
+    async def _gap(self, submission: Submission, last_chance: bool) -> Entry | None:
+        """An update builds on what the room has not: read the log, then ask its sender once, then refuse."""
+        peer = submission.peer
+        question = self._questions.get(peer.id)
+        if question is None:
+            before = self.head
+            await self._read_log()
+            if self.head != before:
+                return await self._admit(submission, last_chance)
+            if last_chance or submission.question:
+                raise UpdateRefused("missing_history", "The update builds on edits that this client cannot provide.")
+            self._last_question += 1
+            question = self._questions[peer.id] = _Question(self._last_question, time.monotonic())
+            peer.ask(question.number, self.state_vector())
+        if len(question.parked) >= self.limits.parked_updates:
+            raise LimitExceeded(
+                "parked_updates",
+                self.limits.parked_updates,
+                f"Over {self.limits.parked_updates} updates wait for what they build on.",
+            )
+        question.parked.append(submission)
+        return None
+
+    async def _commit(self, admitted: Sequence[tuple[Submission, Entry]]) -> None:
+        if not admitted:
+            return
+        appended = await self._log.append(self.key, [entry for _, entry in admitted])
+        if appended.epoch != self.epoch:
+            raise Unavailable("The history of this design was cut meanwhile. Come back for the new one.")
+        if appended.first != self.head + 1:
+            await self._read_log(until=Position(appended.first - 1))
+        now = time.time()
+        for _, entry in admitted:
+            self.history.append(entry.update)
+        relayed = Relayed(self.epoch, appended.first, appended.last, tuple(entry.update for _, entry in admitted))
+        senders = {submission.peer.id for submission, _ in admitted}
+        self.peers.send(relayed, senders.pop() if len(senders) == 1 else None)
+        self._bus.publish(replication.channel(self.key), replication.encode_rows(self._node, relayed))
+        for position, (submission, _) in enumerate(admitted, appended.first):
+            submission.settle(Position(position))
+        self._metrics.updates.inc(len(admitted))
+        self._metrics.commits.inc()
+        self._on_commit(self.key, now)
+        self._fold_if_due()
+        self._audit_soon()
+
+    # -- other nodes ---------------------------------------------------------------------------------------------
+
+    def _hear(self, message: bytes) -> None:
+        heard = replication.decode(message)
+        if heard is None or heard.node == self._node or self.closed:
+            return
+        match heard:
+            case replication.HeardRows(_, relayed):
+                self._inbox.hint(Heard(relayed))
+            case replication.HeardPresence(node, frame):
+                self._heard_nodes.add(node)
+                if self.presence.heard_from_node(node, frame, time.time()):
+                    self._arm_presence()
+            case replication.HeardQuestion():
+                states = self.presence.own_states()
+                if states is not None:
+                    self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, states))
+            case replication.HeardAlive():
+                pass
+
+    def node_silent(self, node: bytes) -> None:
+        """A node does not answer any more: its people are gone from here."""
+        if node in self._heard_nodes:
+            self._heard_nodes.discard(node)
+            if self.presence.node_silent(node, time.time()):
+                self._arm_presence()
+
+    async def _follow(self, relayed: Relayed) -> None:
+        if relayed.epoch != self.epoch:
+            raise Unavailable("The history of this design was cut meanwhile. Come back for the new one.")
+        due, behind = replication.LogFollower(self.head).due(relayed.first, relayed.updates)
+        if behind:
+            await self._read_log(until=Position(relayed.first - 1))
+            due, _ = replication.LogFollower(self.head).due(relayed.first, relayed.updates)
+        if due:
+            await self._take(due)
+
+    async def _read_log(self, until: Position | None = None) -> None:
+        """Take what the log has after the head, up to *until* or all of it, and relay it."""
+        while until is None or self.head < until:
+            rows = await self._log.read(self.key, self.head, READ_ROWS, READ_BYTES)
+            if until is not None:
+                rows = [row for row in rows if row.position <= until]
+            if not rows:
+                return
+            if rows[0].epoch != self.epoch and self.head == 0:
+                self.epoch = rows[0].epoch
+                self.history = History(Prefix(self.epoch, Position(rows[0].position - 1), EMPTY_UPDATE))
+            await self._take([row.update for row in rows])
+
+    async def _take(self, updates: Sequence[bytes]) -> None:
+        """Advance over rows that are in the log already; they were inspected before they came there."""
+        first = Position(self.head + 1)
+        for update in updates:
+            self._knowledge.learn(await self._inspect(update))
+            self.history.append(update)
+        self.peers.send(Relayed(self.epoch, first, self.head, tuple(updates)))
+        self._fold_if_due()
+
+    # -- presence ------------------------------------------------------------------------------------------------
+
+    def hear_presence(self, peer: Peer, frame: bytes) -> None:
+        """Take an awareness update of one connection (RULE P).
+
+        Raises:
+            InvalidUpdate, LimitExceeded: it is not one, or over its bounds; nothing was taken.
+        """
+        if self.presence.heard(peer.id, peer.grant.user, frame, time.time()):
+            self._arm_presence()
+
+    def _arm_presence(self) -> None:
+        if not self._presence_armed and not self.closed:
+            self._presence_armed = True
+            loop = asyncio.get_running_loop()
+            due = max(loop.time(), self._presence_sent_at + self.limits.presence_tick_seconds)
+            loop.call_at(due, self._tick_presence)
+
+    def _tick_presence(self) -> None:
+        self._presence_armed = False
+        self._presence_sent_at = asyncio.get_running_loop().time()
+        try:
+            tick = self.presence.tick(time.time())
+        except Exception:
+            log.exception("presence failed", extra={"room": self.key.id})
+            return
+        if tick is None:
+            return
+        self.peers.announce(
+            Announced(tick.frame),
+            {peer: Announced(frame) if frame else None for peer, frame in tick.exceptions.items()},
+        )
+        if tick.own is not None:
+            self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, tick.own))
+
+    # -- keyframes and audits --------------------------------------------------------------------------------------
+
+    def _fold_if_due(self) -> None:
+        history, limits = self.history, self.limits
+        due = history.tail_rows >= limits.keyframe_rows or history.tail_bytes >= max(
+            limits.keyframe_bytes, len(history.prefix.state) // 4
+        )
+        if due and not self._folding and not self.closed:
+            self._folding = True
+            self._background.create_task(self._fold())
+
+    async def _fold(self) -> None:
+        """Fold the tail into a keyframe, in a worker; a failure is logged and tried again at the next commit."""
+        try:
+            position, pieces, epoch = self.head, self.history.pieces(), self.epoch
+            _, (state, summary) = await self._workers.call("fold", {}, pieces, deadline_seconds=60)
+            await self._keyframes.put(self.key, Keyframe(epoch, position, state, summary))
+            if epoch == self.epoch and position > self.history.prefix.position:
+                self.history.fold(Prefix(epoch, position, state))
+                self._metrics.keyframes.inc()
+        except Exception:
+            log.exception("keyframe failed", extra={"room": self.key.id})
+        finally:
+            self._folding = False
+
+    def _audit_soon(self) -> None:
+        if self._audit_due is None and not self._auditing and not self.closed:
+            loop = asyncio.get_running_loop()
+            self._audit_due = loop.call_later(self.limits.audit_after_seconds, self._start_audit)
+
+    def _start_audit(self) -> None:
+        self._audit_due = None
+        if not self.closed and self.head > self._audited:
+            self._auditing = True
+            self._background.create_task(self._audit())
+
+    async def _audit(self) -> None:
+        """Read the whole document in a worker once, as an application would; what hangs it is found and cut."""
+        head = self.head
+        try:
+            await self._workers.call("audit", {}, self.history.pieces(), deadline_seconds=AUDIT_DEADLINE_SECONDS)
+            self._audited = head
+        except WorkerTimeout:
+            await self._cut_poisoner(head)
+        except Exception:
+            log.exception("audit failed", extra={"room": self.key.id})
+        finally:
+            self._auditing = False
+        if self.head > self._audited:
+            self._audit_soon()
+
+    async def _cut_poisoner(self, head: Position) -> None:
+        """Find the first row after which the document cannot be read, and cut who sent it (RULE W)."""
+        rows = await self._log.read(self.key, self.history.prefix.position, READ_ROWS, READ_BYTES)
+        rows = [row for row in rows if row.position <= head]
+        low, high = 0, len(rows)  # readable with `low` rows, not with `high`
+        while high - low > 1:
+            middle = (low + high) // 2
+            try:
+                await self._workers.call(
+                    "audit",
+                    {},
+                    [self.history.prefix.state, *(row.update for row in rows[:middle])],
+                    deadline_seconds=AUDIT_DEADLINE_SECONDS,
+                )
+                low = middle
+            except WorkerTimeout:
+                high = middle
+        self._audited = head
+        if not rows:
+            return
+        row = rows[high - 1]
+        log.warning("poisoned", extra={"room": self.key.id, "position": row.position, "user": row.user_id})
+        message = "An update of this client makes the design unreadable. Go on with a fresh document."
+        if row.client is not None:
+            self._dead_clients.add(row.client)
+        peer = self.peers.get(row.connection)
+        if peer is not None:
+            peer.refuse("poisoned", message)
