@@ -20,14 +20,15 @@ class Submission:
     """One update on its way into the log.
 
     `on_settled` is called once, on the loop, with the position it got (that of the head when it brought nothing new)
-    or with why it was not taken. `question` is the number of the room's question that this answers.
+    or with why it was not taken. `answers` is the number of the room's question that this answers; 0 is the one
+    that every joining client is asked; None: it answers none.
     """
 
     peer: Peer
     update: bytes
     on_settled: Callable[[Position | RoomError], None]
     origin: str = "client"
-    question: int = 0
+    answers: int | None = None
     _settled: bool = False
 
     def settle(self, result: Position | RoomError) -> None:

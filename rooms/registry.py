@@ -58,7 +58,7 @@ class _Visitor:
 
     def ask(self, question: int, state_vector: bytes) -> None:
         """It cannot be asked: answer with nothing, so that what waited is refused."""
-        self._room.submit(Submission(self, EMPTY_UPDATE, lambda _: None, question=question))
+        self._room.submit(Submission(self, EMPTY_UPDATE, lambda _: None, answers=question))
 
     def refuse(self, code: str, message: str) -> None: ...
 

@@ -263,7 +263,7 @@ class Room:
                     entry = await self._admit(message)
                     if entry is not None:
                         admitted.append((message, entry))
-                    if message.question:
+                    if message.answers is not None:
                         admitted.extend(await self._answered(message))
                 case Heard(relayed):
                     await self._commit(admitted)
@@ -278,7 +278,7 @@ class Room:
     async def _answered(self, answer: Submission) -> list[tuple[Submission, Entry]]:
         """The answer to a question is in: judge once more what waited for it, and now for good (RULE D6)."""
         question = self._questions.get(answer.peer.id)
-        if question is None or answer.question < question.number:
+        if question is None or (answer.answers or 0) < question.number:
             return []
         del self._questions[answer.peer.id]
         admitted = []
@@ -304,6 +304,10 @@ class Room:
                 submission.settle(self.head)
                 return None
             if not peer.grant.allows(Action.EDIT):
+                if submission.answers is not None and not inspection.structs:
+                    # Engines delete by themselves (the loser of two entries of a map): told, and no edit of theirs.
+                    submission.settle(self.head)
+                    return None
                 raise NotPermitted(peer.grant.role.value, Action.EDIT.value)
             if not self._dead_clients.isdisjoint(inspection.structs):
                 raise UpdateRefused("poisoned", "An earlier update of this client was refused; start a fresh document.")
@@ -327,10 +331,10 @@ class Room:
         if len(update) <= INSPECT_ON_LOOP_BYTES:
             return inspect(update)
         try:
-            header, buffers = await self._workers.call("inspect", {}, [update], deadline_seconds=5)
+            header, _ = await self._workers.call("inspect", {}, [update], deadline_seconds=5)
         except TaskFailed as error:
             raise InvalidUpdate(error.message) from error
-        return Inspection.from_answer(header, buffers)
+        return Inspection.from_json(header)
 
     async def _gap(self, submission: Submission, last_chance: bool) -> Entry | None:
         """An update builds on what the room has not: read the log, then ask its sender once, then refuse."""
@@ -341,7 +345,7 @@ class Room:
             await self._read_log()
             if self.head != before:
                 return await self._admit(submission, last_chance)
-            if last_chance or submission.question:
+            if last_chance or submission.answers is not None:
                 raise UpdateRefused("missing_history", "The update builds on edits that this client cannot provide.")
             self._last_question += 1
             question = self._questions[peer.id] = _Question(self._last_question, time.monotonic())

@@ -1,9 +1,9 @@
 """The seam to python-socketio and python-engineio: everything that leans on how they work inside is in this module.
 
 python-engineio keeps the handshake, pings and the end of a connection; python-socketio keeps `/chat`, `/notifications`
-and `/metrics`. Packets of document namespaces (`/yjs|{id}`) are taken from the WebSocket before Engine.IO sees them: its
-manager walks every namespace when a connection ends, its writer may part a packet's header from its attachment, and its
-handlers are not told the number of an acknowledgement. What is assumed of the two libraries has a test each, in
+and `/metrics`. Packets of document namespaces (`/yjs|{id}`) are taken from the WebSocket before Engine.IO sees them:
+its manager walks every namespace when a connection ends, its writer may part a packet's header from its attachment, and
+its handlers are not told the number of an acknowledgement. What is assumed of the two libraries has a test each, in
 `tests/realtime/test_socketio_seam.py`.
 """
 
