@@ -26,7 +26,7 @@ from engineio.async_drivers import aiohttp as driver
 from realtime import frames
 from realtime.outbox import Outbox, OutboxLimits
 from realtime.protocols.ysocketio import DocumentSocket
-from rooms.errors import NotFound, NotPermitted, RoomError
+from rooms.errors import NotFound, RoomError
 from rooms.metrics import Metrics
 from rooms.permissions import Grant, User
 from rooms.room import Room
@@ -38,27 +38,17 @@ DOCUMENT_PREFIX = "/yjs|"
 MAX_ACK_DIGITS = 10
 
 
-class Unauthorized(Exception):
-    """The token is missing, wrong or over: a permanent refusal."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
 class Door(Protocol):
     """Who comes in, and with which rights."""
 
     async def admit(self, request: web.Request, token: str | None) -> User:
-        """Raises Unauthorized."""
+        """Raises NotAuthenticated."""
 
     async def enter(self, user: User, design: str) -> tuple[Room, Grant]:
         """Open the room of a design for *user*.
 
         Raises:
-            NotFound, NotPermitted: permanent.
-            RoomError: with `retryable`, passing.
+            RoomError: permanent, or passing when `retryable`.
         """
 
 
@@ -246,10 +236,6 @@ class SocketConnection:
             async with asyncio.timeout(server.limits.open_seconds):
                 user = await server.door.admit(self.request, token_of(packet.data))
                 room, grant = await server.door.enter(user, design)
-        except Unauthorized as error:
-            self._reject(encoded, error.code, error.message)
-        except (NotFound, NotPermitted) as error:
-            self._reject(encoded, error.code, error.message)
         except TimeoutError:
             self.outbox.close()
         except RoomError as error:

@@ -114,7 +114,7 @@ class DocumentSocket:
                 self.refuse("invalid_answer", "The answer to sync-step-1 must be an update.")
 
     async def _submit(
-        self, update: bytes, on_settled: Callable[[Position | RoomError], None], question: int = 0
+        self, update: bytes, on_settled: Callable[[Position | RoomError], None], answers: int | None = None
     ) -> None:
         if self._room.full:
             try:
@@ -123,7 +123,7 @@ class DocumentSocket:
             except TimeoutError:
                 self.rejoin("overloaded", "The design takes no more updates at the moment.")
                 return
-        self._room.submit(Submission(self, update, on_settled, question=question))
+        self._room.submit(Submission(self, update, on_settled, answers=answers))
 
     def _acknowledger(self, number: int | None, received_at: float) -> Callable[[Position | RoomError], None]:
         def settle(result: Position | RoomError) -> None:
