@@ -1,0 +1,235 @@
+"""Database: transactions, reads, and what their failures mean; the same for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, Table, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from storage import engines
+from storage.errors import DatabaseBusy, DatabaseMisconfigured, DatabaseUnavailable, InvalidValue, StorageError
+from storage.migration import migrate as migrate
+
+WRITE_LOCK_SECONDS = 10.0
+"""How long a SQLite transaction waits for the other ones of this process; after that the database is busy."""
+MAX_ATTEMPTS = 6
+"""How often `retrying` runs what found the database busy."""
+RETRY_SECONDS = 0.02
+"""The first pause between two attempts; each further one is twice as long, and all are jittered."""
+PING_SECONDS = 2.0
+
+_BUSY_STATES = {"40001", "40P01", "55P03", "53300", "57014"}
+"""serialisation failure, deadlock, lock not available, too many connections, statement timeout"""
+
+T = TypeVar("T")
+
+
+class Database:
+    """Connections of one node to one database; made by `open_database` only."""
+
+    dialect: engines.Dialect
+    fsync_mode: str
+    """How durable a commit is, for the lines of a benchmark: `sqlite wal synchronous=FULL`."""
+
+    def __init__(
+        self,
+        dialect: engines.Dialect,
+        fsync_mode: str,
+        writes: AsyncEngine,
+        reads: AsyncEngine,
+        thread_writes: Engine | None = None,
+    ) -> None:
+        self.dialect = dialect
+        self.fsync_mode = fsync_mode
+        self._writes = writes
+        self._reads = reads
+        self._thread_writes = thread_writes
+        self._thread = ThreadPoolExecutor(1, "luneo-sqlite") if thread_writes is not None else None
+        self._write_lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One write transaction: committed at the end of the block, rolled back by any exception.
+
+        SQLite has the write lock from the first statement on; PostgreSQL runs READ COMMITTED, where what is read in
+        order to be written must be locked by the one who reads it.
+
+        Raises:
+            DatabaseBusy: a lock or a connection was not free in time; nothing was changed.
+            DatabaseUnavailable: no answer; a commit that was under way may have happened.
+            InvalidValue: the database cannot hold a value; nothing was changed.
+
+        Source: docs/protocol.md, D2.
+        """
+        async with self._turn():
+            with translated():
+                async with self._writes.begin() as connection:
+                    yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reads: each statement sees what is committed when it starts; raises as `transaction`."""
+        with translated():
+            async with self._reads.connect() as connection:
+                yield connection
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run *work* in one write transaction, with one hop for all of its statements; raises as `transaction`.
+
+        For hot paths: on SQLite *work* runs in the thread of the log, so it must touch nothing but its arguments.
+        A cancelled caller does not end it: it may be committed all the same.
+        """
+        if self._thread_writes is None or self._thread is None:
+            async with self.transaction() as connection:
+                return await connection.run_sync(work)
+        async with self._turn():
+            job = asyncio.get_running_loop().run_in_executor(self._thread, _in_transaction, self._thread_writes, work)
+            return await job
+
+    @asynccontextmanager
+    async def joining(self, connection: AsyncConnection | None) -> AsyncIterator[AsyncConnection]:
+        """The caller's transaction where there is one, else one of its own."""
+        if connection is not None:
+            yield connection
+        else:
+            async with self.transaction() as own:
+                yield own
+
+    async def retrying(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run *work*, which makes its own transaction, again while the database is busy, `MAX_ATTEMPTS` times at most.
+
+        Raises whatever the last attempt raised. Other failures are not repeated: they may have been committed.
+        """
+        pause = RETRY_SECONDS
+        for _ in range(MAX_ATTEMPTS - 1):
+            try:
+                return await work()
+            except DatabaseBusy:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause *= 2
+        return await work()
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life, for `PING_SECONDS` at most.
+
+        Raises:
+            DatabaseBusy, DatabaseUnavailable: it gave none.
+        """
+        with translated():
+            async with asyncio.timeout(PING_SECONDS), self._reads.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT with this dialect's ON CONFLICT clauses."""
+        # The two constructs have the same methods and no common type.
+        return postgresql.insert(table) if self.dialect == "postgresql" else sqlite.insert(table)
+
+    async def _close(self) -> None:
+        if self._thread is not None and self._thread_writes is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._thread_writes.dispose)
+            self._thread.shutdown()
+        await self._reads.dispose()
+        await self._writes.dispose()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """SQLite has one writer: those of this process wait here, where they can be cancelled, not in a thread."""
+        if self.dialect == "postgresql":
+            yield
+            return
+        try:
+            async with asyncio.timeout(WRITE_LOCK_SECONDS):
+                await self._write_lock.acquire()
+        except TimeoutError:
+            raise DatabaseBusy("Too many changes are being written. Try again in a moment.") from None
+        try:
+            yield
+        finally:
+            self._write_lock.release()
+
+
+@asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[Database]:
+    """Connect to a database that `migrate` has prepared; closed at the end of the block.
+
+    Raises:
+        DatabaseMisconfigured: an address that cannot be used, or a server whose commits are not durable.
+        DatabaseUnavailable: nothing answers there.
+    """
+    address = engines.parse_url(url)
+    if engines.dialect_of(address) == "sqlite":
+        database = Database(
+            "sqlite",
+            "sqlite wal synchronous=FULL",
+            engines.sqlite_writer(address),
+            engines.sqlite_reader(address),
+            engines.sqlite_thread_writer(address),
+        )
+    else:
+        database = Database(
+            "postgresql",
+            "",
+            engines.postgres_engine(address, connections=engines.POSTGRES_WRITERS, autocommit=False),
+            engines.postgres_engine(address, connections=engines.POSTGRES_READERS, autocommit=True),
+        )
+    try:
+        if database.dialect == "postgresql":
+            database.fsync_mode = await _durability(database)
+        yield database
+    finally:
+        await database._close()
+
+
+async def _durability(database: Database) -> str:
+    async with database.reading() as connection:
+        fsync = (await connection.execute(text("SHOW fsync"))).scalar_one()
+        commit = (await connection.execute(text("SHOW synchronous_commit"))).scalar_one()
+    if commit == "off":
+        raise DatabaseMisconfigured(
+            "PostgreSQL has synchronous_commit=off: what was acknowledged could be lost. Set it to on here."
+        )
+    return f"postgresql fsync={fsync} synchronous_commit={commit}"
+
+
+def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with translated(), engine.begin() as connection:
+        return work(connection)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what drivers raise into our own sentences; broken rules of tables and SQL stay as they are."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except PoolTimeout as error:
+        raise DatabaseBusy("All connections to the database are in use. Try again in a moment.") from error
+    except (IntegrityError, ProgrammingError):
+        raise
+    except DataError as error:
+        raise InvalidValue("The database cannot hold one of the values.") from error
+    except DBAPIError as error:
+        raise _meaning(error) from error
+    except OverflowError as error:
+        raise InvalidValue("A number is too large for the database.") from error
+    except (OSError, TimeoutError) as error:
+        raise DatabaseUnavailable("The database does not answer. Try again in a moment.") from error
+
+
+def _meaning(error: DBAPIError) -> StorageError:
+    state = getattr(error.orig, "sqlstate", None)
+    words = str(error.orig)
+    if state in _BUSY_STATES or (state is None and "database is locked" in words):
+        return DatabaseBusy("The database is busy. Try again in a moment.")
+    return DatabaseUnavailable("The database could not do this. Try again in a moment.")

@@ -1,0 +1,506 @@
+"""UpdateLog: what was changed in every document, in an order that never changes; one commit for all rooms of a node.
+
+A document's rows have positions 1, 2, 3 … without gaps, whichever node appends (rule D3), because its head row is
+locked from reading the last position until the commit. Rows are never changed and never deleted here (rule D4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import TypeAlias, TypeVar
+
+from sqlalchemy import ColumnElement, bindparam, func, insert, select, tuple_, update
+from sqlalchemy.engine import Connection
+
+from storage.database import Database
+from storage.errors import AppendFailed, AppendTooLarge, InvalidValue, LogClosed, LogFull, StorageError
+from storage.keys import DocumentKey, Epoch, Position
+from storage.models import AnyRow, document_heads, updates
+
+MAX_WAITING_APPENDS = 4096
+"""Appends that have no answer yet, over all rooms; beyond it, and beyond the bytes below, `append` waits."""
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+MAX_QUEUE_SECONDS = 10.0
+"""How long `append` waits for a place in the queue; after that it raises LogFull."""
+MAX_BATCH_APPENDS = 256
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""A batch is full with the append that passes this; an append larger than it is a batch of its own."""
+MAX_APART = 4
+"""Rooms committed alone at the same time, after a batch with them has failed."""
+MAX_COMMIT_SECONDS = 10.0
+"""After this a commit is given up and counts as failed."""
+MAX_ANSWER_SECONDS = 30.0
+"""How long `append` waits for its commit, once it has a place in the queue."""
+CLOSE_SECONDS = 10.0
+"""How long closing waits for what is in the queue to be committed."""
+MAX_READ_ROWS = 1000
+MAX_READ_BYTES = 4 * 1024 * 1024
+MAX_KEYS_PER_STATEMENT = 512
+
+_STOPPING = "The server is stopping. Send it again in a moment."
+_HEAD_TRIES = 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change and who made it.
+
+    `connection` is the node's own name for the connection, at most 255 characters; `client` the Yjs client id where one
+    is bound; `origin` a short noun for what caused it (`user`, `repair`, `image`), at most 64 characters.
+    """
+
+    update: bytes
+    user_id: str
+    connection: str = ""
+    client: int | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where the entries of one append are: `first` to `last`, inclusive."""
+
+    epoch: Epoch
+    first: Position
+    last: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last position of a document, and the epoch it was written in; `EMPTY` before the first row."""
+
+    epoch: Epoch
+    position: Position
+
+
+EMPTY = Head(Epoch(1), Position(0))
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedUpdate:
+    """One row of the log; `at` in seconds since the epoch."""
+
+    epoch: Epoch
+    position: Position
+    update: bytes
+    user_id: str
+    connection: str
+    client: int | None
+    origin: str
+    at: float
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """An append that has no answer yet."""
+
+    key: DocumentKey
+    entries: tuple[Entry, ...]
+    size_bytes: int
+    answer: asyncio.Future[Appended]
+
+
+class UpdateLog:
+    """The log of all documents, as one node writes it; an async context manager, closed before its database.
+
+    What rooms append while a commit is under way waits, and goes with the next one. A batch that fails is tried again
+    room by room, beside the batches of the others, so that one document's failure is its own (rule D7).
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: deque[_Waiting] = deque()
+        self._apart: dict[DocumentKey, deque[_Waiting]] = {}
+        self._waiting_appends = 0
+        self._waiting_bytes = 0
+        self._door = asyncio.Lock()  # those who wait for a place come in as they came
+        self._place_free = asyncio.Event()
+        self._work = asyncio.Event()
+        self._closing = False
+        self._group = asyncio.TaskGroup()
+        self._apart_turns = asyncio.Semaphore(MAX_APART)
+
+    async def __aenter__(self) -> UpdateLog:
+        await self._group.__aenter__()
+        self._group.create_task(self._run(), name="update log")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit what waits, for `CLOSE_SECONDS` at most, and fail the rest."""
+        self._closing = True
+        self._work.set()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._group.__aexit__(None, None, None)
+        except TimeoutError:
+            log.error("update log closed over waiting appends", extra={"appends": self._waiting_appends})
+        finally:
+            for waiting in [*self._queue, *(left for apart in self._apart.values() for left in apart)]:
+                _fail(waiting, LogClosed(_STOPPING))
+
+    async def append(self, key: DocumentKey, entries: Iterable[Entry]) -> Appended:
+        """Write *entries* at the end of a log, in this order and next to each other; return after the commit.
+
+        Two appends to one document from one task after another keep their order. A cancelled caller loses only its
+        answer: what is already being committed stays in the log, what still waits does not get there.
+
+        Args:
+            key: any document; whether it exists as a design is not asked here.
+            entries: one or more, at most `MAX_WAITING_BYTES` together.
+
+        Raises:
+            LogFull: no place in the queue within `MAX_QUEUE_SECONDS`; nothing was logged.
+            LogClosed: the log is closing; nothing was logged.
+            AppendTooLarge: over the bound; nothing was logged.
+            InvalidValue: the database cannot hold an entry; nothing of this append was logged.
+            AppendFailed: it failed with the others and alone, or was not answered within `MAX_ANSWER_SECONDS`. If the
+                connection broke, the entries may be in the log all the same, so whoever sends them again may write
+                them twice: updates must bear that.
+
+        Source: docs/protocol.md, D2, D3, D7.
+        """
+        rows = tuple(entries)
+        if not rows:
+            raise ValueError("an append needs at least one entry")
+        size_bytes = sum(len(row.update) for row in rows)
+        if size_bytes > MAX_WAITING_BYTES:
+            raise AppendTooLarge(f"At most {MAX_WAITING_BYTES} bytes go into the log at once.")
+        waiting = _Waiting(key, rows, size_bytes, asyncio.get_running_loop().create_future())
+        await self._enter(waiting)
+        try:
+            async with asyncio.timeout(MAX_ANSWER_SECONDS):
+                return await waiting.answer
+        except TimeoutError:
+            raise AppendFailed("The change could not be written in time. Send it again in a moment.") from None
+
+    async def read(
+        self,
+        key: DocumentKey,
+        after: Position,
+        limit_rows: int = MAX_READ_ROWS,
+        limit_bytes: int = MAX_READ_BYTES,
+    ) -> list[LoggedUpdate]:
+        """The rows after a position, in order, as many as fit both limits and at least one; empty at the head.
+
+        The limits are lowered to `MAX_READ_ROWS` and `MAX_READ_BYTES`; only a first row may be larger than the bytes.
+        """
+        here = (updates.c.brand == key.brand) & (updates.c.document == key.id) & (updates.c.position > after)
+        size = func.length(updates.c.data)
+        # Sizes are known without reading the bytes; the outer statement then reads only those rows that fit.
+        nearest = (
+            select(updates.c.position, size.label("size"))
+            .where(here)
+            .order_by(updates.c.position)
+            .limit(min(limit_rows, MAX_READ_ROWS))
+            .subquery()
+        )
+        running = select(
+            nearest.c.position,
+            nearest.c.size,
+            func.sum(nearest.c.size).over(order_by=nearest.c.position).label("total"),
+        ).subquery()
+        last = (
+            select(func.max(running.c.position))
+            .where((running.c.total <= min(limit_bytes, MAX_READ_BYTES)) | (running.c.total == running.c.size))
+            .scalar_subquery()
+        )
+        statement = select(*_LOGGED).where(here, updates.c.position <= last).order_by(updates.c.position)
+        async with self._database.reading() as connection:
+            return [_logged(row) for row in await connection.execute(statement)]
+
+    async def head(self, key: DocumentKey) -> Head:
+        """The end of a document's log; `EMPTY` for one that has no rows, and for one that does not exist."""
+        return (await self.heads([key]))[key]
+
+    async def heads(self, keys: Collection[DocumentKey]) -> dict[DocumentKey, Head]:
+        """The ends of many logs at once, one for each of *keys*."""
+        found: dict[DocumentKey, Head] = {}
+        wanted = list(dict.fromkeys(keys))
+        async with self._database.reading() as connection:
+            for start in range(0, len(wanted), MAX_KEYS_PER_STATEMENT):
+                some = wanted[start : start + MAX_KEYS_PER_STATEMENT]
+                statement = select(document_heads).where(_one_of(some))
+                for row in await connection.execute(statement):
+                    found[DocumentKey(row.brand, row.document)] = Head(Epoch(row.epoch), Position(row.position))
+        return {key: found.get(key, EMPTY) for key in wanted}
+
+    async def raise_epoch(self, key: DocumentKey) -> Head:
+        """Begin a new epoch after the present head: positions go on, and clients of the old one start anew.
+
+        For whoever cuts a document's history; raises as `Database.transaction`.
+        """
+        heads = await self._database.retrying(lambda: self._write_locked([key], _raise_epochs))
+        return heads[key]
+
+    async def _enter(self, waiting: _Waiting) -> None:
+        try:
+            async with asyncio.timeout(MAX_QUEUE_SECONDS), self._door:
+                while self._is_full(waiting):
+                    self._place_free.clear()
+                    await self._place_free.wait()
+        except TimeoutError:
+            raise LogFull("Too many changes wait to be written. Try again in a moment.") from None
+        if self._closing:
+            raise LogClosed(_STOPPING)
+        self._waiting_appends += 1
+        self._waiting_bytes += waiting.size_bytes
+        waiting.answer.add_done_callback(lambda _: self._leave(waiting))
+        # Behind its own room's trouble, or with all others: one document's appends are never in two places.
+        self._apart.get(waiting.key, self._queue).append(waiting)
+        self._work.set()
+
+    def _is_full(self, waiting: _Waiting) -> bool:
+        return not self._closing and (
+            self._waiting_appends >= MAX_WAITING_APPENDS or self._waiting_bytes + waiting.size_bytes > MAX_WAITING_BYTES
+        )
+
+    def _leave(self, waiting: _Waiting) -> None:
+        self._waiting_appends -= 1
+        self._waiting_bytes -= waiting.size_bytes
+        self._place_free.set()
+
+    async def _run(self) -> None:
+        """Commit batch after batch until closed and empty."""
+        while True:
+            if not self._queue:
+                if self._closing:
+                    return
+                self._work.clear()
+                await self._work.wait()
+                continue
+            batch = _take(self._queue)
+            if not batch:
+                continue
+            try:
+                placed = await self._commit(batch)
+            except asyncio.CancelledError:
+                for waiting in batch:
+                    _fail(waiting, LogClosed(_STOPPING))
+                raise
+            except Exception as error:
+                log.warning("batch failed, trying its rooms one by one", extra={"appends": len(batch)}, exc_info=error)
+                self._separate(batch)
+            else:
+                _answer(batch, placed)
+
+    def _separate(self, batch: Sequence[_Waiting]) -> None:
+        """Take the rooms of a failed batch, with what they have in the queue, and commit each alone."""
+        for waiting in batch:
+            self._apart.setdefault(waiting.key, deque()).append(waiting)
+        rest = [waiting for waiting in self._queue if waiting.key not in self._apart]
+        for waiting in self._queue:
+            if waiting.key in self._apart:
+                self._apart[waiting.key].append(waiting)
+        self._queue = deque(rest)
+        for key in dict.fromkeys(waiting.key for waiting in batch):
+            self._group.create_task(self._run_apart(key), name="update log, one room")
+
+    async def _run_apart(self, key: DocumentKey) -> None:
+        """Commit one room's appends, one by one, until none is left; then the room goes with the others again."""
+        apart = self._apart[key]
+        while apart:
+            waiting = apart.popleft()
+            if waiting.answer.done():
+                continue
+            try:
+                async with self._apart_turns:
+                    placed = await self._commit([waiting])
+            except asyncio.CancelledError:
+                _fail(waiting, LogClosed(_STOPPING))
+                raise
+            except Exception as error:
+                log.error("append failed", extra={"brand": key.brand, "document": key.id}, exc_info=error)
+                _fail(waiting, _sentence(error))
+            else:
+                _answer([waiting], placed)
+        del self._apart[key]
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> list[Appended]:
+        keys = sorted({waiting.key for waiting in batch}, key=lambda key: (key.brand, key.id))
+        async with asyncio.timeout(MAX_COMMIT_SECONDS):
+            return await self._write_locked(keys, partial(_append, [(w.key, w.entries) for w in batch]))
+
+    async def _write_locked(self, keys: Sequence[DocumentKey], work: Callable[[Connection, Heads], T]) -> T:
+        """Run *work* in a transaction that holds the heads of *keys* (each once), made where they were missing."""
+        for _ in range(_HEAD_TRIES):
+            try:
+                return await self._database.write(partial(self._locked, keys, work))
+            except _HeadsMissing as missing:
+                await self._database.write(partial(self._make_heads, missing.keys))
+        raise AppendFailed("The heads of the documents could not be made. Send it again in a moment.")
+
+    def _locked(self, keys: Sequence[DocumentKey], work: Callable[[Connection, Heads], T], connection: Connection) -> T:
+        heads = _lock(connection, keys)
+        missing = [key for key in keys if key not in heads]
+        if missing and len(keys) > 1 and self._database.dialect == "postgresql":
+            # Whoever holds a head and waits for somebody's new one can be waited for in turn: they are made without
+            # holding any, in a transaction of their own.
+            raise _HeadsMissing(missing)
+        if missing:
+            self._make_heads(missing, connection)
+            heads = _lock(connection, keys)
+        return work(connection, heads)
+
+    def _make_heads(self, keys: Sequence[DocumentKey], connection: Connection) -> None:
+        connection.execute(
+            self._database.insert(document_heads).on_conflict_do_nothing(),
+            [
+                {"brand": key.brand, "document": key.id, "epoch": EMPTY.epoch, "position": EMPTY.position}
+                for key in keys
+            ],
+        )
+
+
+T = TypeVar("T")
+Heads: TypeAlias = dict[DocumentKey, Head]
+
+_LOGGED = (
+    updates.c.epoch,
+    updates.c.position,
+    updates.c.data,
+    updates.c.user_id,
+    updates.c.connection,
+    updates.c.client,
+    updates.c.origin,
+    updates.c.at,
+)
+_MOVE = (
+    update(document_heads)
+    .where(document_heads.c.brand == bindparam("of_brand"), document_heads.c.document == bindparam("of_document"))
+    .values(epoch=bindparam("to_epoch"), position=bindparam("to_position"))
+)
+
+
+class _HeadsMissing(Exception):
+    def __init__(self, keys: list[DocumentKey]) -> None:
+        super().__init__(keys)
+        self.keys = keys
+
+
+def _lock(connection: Connection, keys: Sequence[DocumentKey]) -> Heads:
+    """The heads of *keys* that there are, locked until the end of the transaction, always in the same order.
+
+    The order is the database's, by ORDER BY below FOR UPDATE: `UPDATE … IN` locks as it finds, and deadlocks.
+    """
+    found: Heads = {}
+    for start in range(0, len(keys), MAX_KEYS_PER_STATEMENT):
+        statement = (
+            select(document_heads)
+            .where(_one_of(keys[start : start + MAX_KEYS_PER_STATEMENT]))
+            .order_by(document_heads.c.brand, document_heads.c.document)
+            .with_for_update()
+        )
+        for row in connection.execute(statement):
+            found[DocumentKey(row.brand, row.document)] = Head(Epoch(row.epoch), Position(row.position))
+    return found
+
+
+def _one_of(keys: Sequence[DocumentKey]) -> ColumnElement[bool]:
+    # As many values as the next power of two, or every count of keys would be a statement of its own to prepare.
+    size = 1 << (len(keys) - 1).bit_length()
+    pairs = [(key.brand, key.id) for key in keys]
+    pairs += pairs[-1:] * (size - len(pairs))
+    return tuple_(document_heads.c.brand, document_heads.c.document).in_(pairs)
+
+
+def _append(
+    appends: Sequence[tuple[DocumentKey, tuple[Entry, ...]]], connection: Connection, heads: Heads
+) -> list[Appended]:
+    at = time.time()
+    rows: list[dict[str, object]] = []
+    placed: list[Appended] = []
+    ends = dict(heads)
+    for key, entries in appends:
+        head = ends[key]
+        for position, entry in enumerate(entries, start=head.position + 1):
+            rows.append(
+                {
+                    "brand": key.brand,
+                    "document": key.id,
+                    "position": position,
+                    "epoch": head.epoch,
+                    "data": entry.update,
+                    "user_id": entry.user_id,
+                    "connection": entry.connection,
+                    "client": entry.client,
+                    "origin": entry.origin,
+                    "at": at,
+                }
+            )
+        last = Position(head.position + len(entries))
+        placed.append(Appended(head.epoch, Position(head.position + 1), last))
+        ends[key] = Head(head.epoch, last)
+    connection.execute(insert(updates), rows)
+    _move(connection, ends)
+    return placed
+
+
+def _raise_epochs(connection: Connection, heads: Heads) -> Heads:
+    raised = {key: Head(Epoch(head.epoch + 1), head.position) for key, head in heads.items()}
+    _move(connection, raised)
+    return raised
+
+
+def _move(connection: Connection, heads: Heads) -> None:
+    connection.execute(
+        _MOVE,
+        [
+            {"of_brand": key.brand, "of_document": key.id, "to_epoch": head.epoch, "to_position": head.position}
+            for key, head in heads.items()
+        ],
+    )
+
+
+def _logged(row: AnyRow) -> LoggedUpdate:
+    return LoggedUpdate(
+        epoch=Epoch(row.epoch),
+        position=Position(row.position),
+        update=row.data,
+        user_id=row.user_id,
+        connection=row.connection,
+        client=row.client,
+        origin=row.origin,
+        at=row.at,
+    )
+
+
+def _take(queue: deque[_Waiting]) -> list[_Waiting]:
+    """The next batch, in the order of waiting, without those whose caller has gone."""
+    batch: list[_Waiting] = []
+    size_bytes = 0
+    while queue and len(batch) < MAX_BATCH_APPENDS and size_bytes < MAX_BATCH_BYTES:
+        waiting = queue.popleft()
+        if not waiting.answer.done():
+            batch.append(waiting)
+            size_bytes += waiting.size_bytes
+    return batch
+
+
+def _answer(batch: Sequence[_Waiting], placed: Sequence[Appended]) -> None:
+    for waiting, appended in zip(batch, placed, strict=True):
+        if not waiting.answer.done():
+            waiting.answer.set_result(appended)
+
+
+def _fail(waiting: _Waiting, error: StorageError) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)
+
+
+def _sentence(error: Exception) -> StorageError:
+    if isinstance(error, InvalidValue):
+        return error
+    failed = AppendFailed("The change could not be written. Send it again in a moment.")
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,74 @@
+"""Users: the names and faces of those who were here, for whoever reads what they left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import select
+
+from storage.database import Database
+from storage.keys import BrandId, UserId
+from storage.models import users
+
+MAX_USERS = 500
+"""Users that can be asked for at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUser:
+    """How somebody looked when last seen, in seconds since the epoch."""
+
+    brand: BrandId
+    id: UserId
+    name: str
+    color: str
+    avatar: str
+    locale: str
+    seen_at: float
+
+
+class Users:
+    """The users of all brands, as their tokens described them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def see(self, user: StoredUser) -> None:
+        """Note how somebody looks; an older sight than is known changes nothing."""
+
+        async def upsert() -> None:
+            statement = self._database.insert(users).values(**asdict(user))
+            async with self._database.transaction() as connection:
+                await connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["brand", "id"],
+                        set_={
+                            name: statement.excluded[name] for name in ("name", "color", "avatar", "locale", "seen_at")
+                        },
+                        where=users.c.seen_at <= statement.excluded.seen_at,
+                    )
+                )
+
+        await self._database.retrying(upsert)
+
+    async def get(self, brand: BrandId, id: UserId) -> StoredUser | None:
+        """One user; None when never seen, or of another brand (rule D1)."""
+        return (await self.find(brand, [id])).get(id)
+
+    async def find(self, brand: BrandId, ids: Collection[UserId]) -> dict[UserId, StoredUser]:
+        """Those of *ids* (`MAX_USERS` at most) that were seen in the brand."""
+        if len(ids) > MAX_USERS:
+            raise ValueError(f"at most {MAX_USERS} users at once")
+        columns = (
+            users.c.brand,
+            users.c.id,
+            users.c.name,
+            users.c.color,
+            users.c.avatar,
+            users.c.locale,
+            users.c.seen_at,
+        )
+        statement = select(*columns).where(users.c.brand == brand, users.c.id.in_(list(ids)))
+        async with self._database.reading() as connection:
+            return {UserId(row.id): StoredUser(*row) for row in await connection.execute(statement)}
