@@ -82,6 +82,15 @@ class RawSocket:
                 if packet.kind in (3, 6) and packet.number == number:
                     return list(packet.data)
 
+    async def ended(self, seconds: float = SECONDS) -> None:
+        """Wait until the server has ended the connection; what comes before is passed over."""
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    await self.next(seconds)
+                except ConnectionError:
+                    return
+
     async def connect(self, namespace: str, auth: object = None) -> None:
         await self.ws.send_str(f"40{namespace}," + (orjson.dumps(auth).decode() if auth is not None else ""))
 

@@ -1,0 +1,420 @@
+"""The y-socket.io wire, frame by frame: one real server, real sockets, a real log, real workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+import pycrdt
+import pytest
+from aiohttp import web
+
+from realtime.bus import LocalBus
+from realtime.errors import NotAuthenticated
+from realtime.outbox import OutboxLimits
+from realtime.protocols.socketio_wire import LiveServer, SocketLimits
+from rooms.errors import Unavailable
+from rooms.metrics import Metrics
+from rooms.permissions import ALLOWED, Grant, Role, User
+from rooms.registry import RoomRegistry
+from rooms.room import Room, RoomLimits
+from rooms.workers import Workers
+from storage.database import open_database
+from storage.keyframes import Keyframes
+from storage.keys import BrandId, DesignId, DocumentKey, UserId
+from storage.migration import migrate
+from storage.update_log import UpdateLog
+from tests.harness.raw_socket import RawSocket, raw_socket
+
+EMPTY = b"\x00\x00"
+ROOM = "/yjs|spring"
+BRAND = BrandId("acme")
+KEY = DocumentKey(BRAND, DesignId("spring"))
+
+
+class PlainDoor:
+    """Lets in whoever names a role as token; what it decides is asked of the real one in test_access."""
+
+    def __init__(self, rooms: RoomRegistry) -> None:
+        self.rooms = rooms
+        self.failing = False
+
+    async def admit(self, request: web.Request, token: str | None) -> User:
+        if token is None:
+            raise NotAuthenticated("Send a token.")
+        return User(UserId(f"user-{token}"), token.title(), BRAND, Role(token))
+
+    async def enter(self, user: User, design: str) -> tuple[Room, Grant]:
+        if self.failing:
+            raise Unavailable("The design could not be read.")
+        room = await self.rooms.open(DocumentKey(user.brand, DesignId(design)))
+        return room, Grant(user, user.role, ALLOWED[user.role])
+
+
+@dataclass
+class Server:
+    url: str
+    rooms: RoomRegistry
+    live: LiveServer
+    door: PlainDoor
+    log: UpdateLog
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with AsyncExitStack() as stack:
+        url = f"sqlite+aiosqlite:///{tmp_path / 'luneo.sqlite3'}"
+        await migrate(url)
+        database = await stack.enter_async_context(open_database(url))
+        log = await stack.enter_async_context(UpdateLog(database))
+        bus = await stack.enter_async_context(LocalBus())
+        workers = await stack.enter_async_context(Workers(count=1))
+        metrics = Metrics()
+        rooms = await stack.enter_async_context(
+            RoomRegistry(
+                update_log=log,
+                keyframes=Keyframes(database),
+                workers=workers,
+                bus=bus,
+                metrics=metrics,
+                room_limits=RoomLimits(max_update_bytes=100_000, keyframe_rows=20, audit_after_seconds=0.2),
+            )
+        )
+        door = PlainDoor(rooms)
+        live = LiveServer(
+            door=door,
+            metrics=metrics,
+            limits=SocketLimits(join_seconds=0.5, max_documents=3),
+            outbox_limits=OutboxLimits(),
+            namespaces=["/chat"],
+        )
+        app = web.Application()
+        live.attach(app)
+        runner = web.AppRunner(app, shutdown_timeout=1.0)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        yield Server(f"http://127.0.0.1:{port}", rooms, live, door, log)
+
+
+class Writer:
+    """A Yjs client of one map, and the updates it makes."""
+
+    def __init__(self) -> None:
+        self.doc = pycrdt.Doc()
+        self.map = self.doc.get("el", type=pycrdt.Map)
+
+    def set(self, key: str, value: str) -> bytes:
+        before = self.doc.get_state()
+        self.map[key] = value
+        return self.doc.get_update(before)
+
+    def apply(self, update: bytes) -> None:
+        self.doc.apply_update(update)
+
+    @property
+    def value(self) -> object:
+        return self.map.to_py()
+
+
+async def join(socket: RawSocket, role: str = "editor", room: str = ROOM) -> int:
+    """Join and return the number of the server's question."""
+    await socket.connect(room, {"token": role})
+    connected = await socket.next()
+    assert (connected.kind, connected.namespace) == (0, room), connected
+    question = await socket.next()
+    assert question.data[0] == "sync-step-1"
+    assert question.number is not None
+    return question.number
+
+
+async def sync(socket: RawSocket, writer: Writer, *resume: object, number: int = 0) -> dict[str, int]:
+    await socket.emit(ROOM, "sync-step-1", writer.doc.get_state(), *resume, number=number)
+    update, place = await socket.acknowledged(number)
+    writer.apply(update)
+    return dict(place)
+
+
+async def test_an_update_is_acknowledged_with_its_position_and_reaches_the_other_with_it(server: Server) -> None:
+    """Rules S1 to S4, S7."""
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as ben:
+        await join(ada)
+        await join(ben)
+        mine, theirs = Writer(), Writer()
+        assert await sync(ada, mine) == {"epoch": 1, "position": 0}
+        await sync(ben, theirs)
+        await ada.emit(ROOM, "sync-update", mine.set("a", "one"), number=7)
+        assert await ada.acknowledged(7) == [{"ok": True, "position": 1}]
+        event = await ben.until("sync-update")
+        assert event.data[2] == {"epoch": 1, "from": 1, "to": 1}
+        theirs.apply(event.data[1])
+        assert theirs.value == {"a": "one"}
+        rows = await server.log.read(KEY, 0)  # type: ignore[arg-type]
+        assert [(row.position, row.user_id) for row in rows] == [(1, "user-editor")]
+
+
+async def test_a_late_joiner_gets_everything_and_a_returning_one_only_the_rows_it_lacks(server: Server) -> None:
+    """Rules S1, S5: rows after the position of the answer follow in the same write."""
+    async with raw_socket(server.url) as ada:
+        await join(ada)
+        mine = Writer()
+        await sync(ada, mine)
+        for index in range(3):
+            await ada.emit(ROOM, "sync-update", mine.set(f"k{index}", "v"), number=index + 1)
+            await ada.acknowledged(index + 1)
+        async with raw_socket(server.url) as ben:
+            await join(ben)
+            theirs = Writer()
+            place = await sync(ben, theirs)
+            for position in range(place["position"] + 1, 4):
+                event = await ben.until("sync-update")
+                assert event.data[2]["from"] == position
+                theirs.apply(event.data[1])
+            assert theirs.value == mine.value
+        async with raw_socket(server.url) as ben:
+            await join(ben)
+            assert await sync(ben, Writer(), {"epoch": 1, "position": 2}) == {"epoch": 1, "position": 2}
+            event = await ben.until("sync-update")
+            assert event.data[2] == {"epoch": 1, "from": 3, "to": 3}
+        async with raw_socket(server.url) as ben:
+            await join(ben)
+            # Beyond the head, or of another epoch: not recovered, the whole state is sent.
+            assert (await sync(ben, Writer(), {"epoch": 1, "position": 9}))["position"] < 9
+            assert (await sync(ben, Writer(), {"epoch": 2, "position": 1}, number=2))["epoch"] == 1
+
+
+async def test_what_was_folded_into_a_keyframe_is_sent_as_one_update(server: Server) -> None:
+    """Rules S1, D4."""
+    async with raw_socket(server.url) as ada:
+        await join(ada)
+        mine = Writer()
+        await sync(ada, mine)
+        for index in range(45):
+            await ada.emit(ROOM, "sync-update", mine.set(f"k{index}", "v"), number=index + 1)
+        for index in range(45):
+            assert (await ada.acknowledged(index + 1))[0]["position"] == index + 1
+        room = await server.rooms.open(KEY)
+        async with asyncio.timeout(10):
+            while room.history.prefix.position == 0:
+                await asyncio.sleep(0.02)
+        async with raw_socket(server.url) as ben:
+            await join(ben)
+            theirs = Writer()
+            place = await sync(ben, theirs)
+            assert place["position"] == room.history.prefix.position >= 20
+            for _ in range(place["position"], 45):
+                theirs.apply((await ben.until("sync-update")).data[1])
+            assert theirs.value == mine.value
+        assert len(await server.log.read(KEY, 0)) == 45  # type: ignore[arg-type]
+
+
+async def test_what_is_known_is_acknowledged_and_not_logged_again(server: Server) -> None:
+    """Rule D5, a viewer's too."""
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as ben:
+        await join(ada)
+        mine = Writer()
+        await sync(ada, mine)
+        update = mine.set("a", "one")
+        for number in (1, 2):
+            await ada.emit(ROOM, "sync-update", update, number=number)
+            assert (await ada.acknowledged(number))[0] == {"ok": True, "position": 1}
+        await join(ben, "viewer")
+        await ben.emit(ROOM, "sync-update", mine.doc.get_update(), number=3)
+        assert (await ben.acknowledged(3))[0] == {"ok": True, "position": 1}
+        assert len(await server.log.read(KEY, 0)) == 1  # type: ignore[arg-type]
+
+
+async def test_a_viewers_edit_is_refused_with_a_code_and_the_connection_stays(server: Server) -> None:
+    """Rules S3, S6: and nothing of it is logged or relayed."""
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as ben:
+        await join(ada, "viewer")
+        await join(ben)
+        mine, theirs = Writer(), Writer()
+        await sync(ada, mine)
+        await sync(ben, theirs)
+        await ada.emit(ROOM, "sync-update", mine.set("a", "one"), number=1)
+        answer = (await ada.acknowledged(1))[0]
+        assert (answer["ok"], answer["code"], answer["retryable"]) == (False, "not_permitted", False)
+        assert (await ada.until("refused")).data[1]["code"] == "not_permitted"
+        await ben.emit(ROOM, "sync-update", theirs.set("b", "two"))
+        mine_now = Writer()
+        mine_now.apply((await ada.until("sync-update")).data[1])
+        assert mine_now.value == {"b": "two"}
+        assert len(await server.log.read(KEY, 0)) == 1  # type: ignore[arg-type]
+
+
+async def test_a_gap_is_asked_for_once_and_what_comes_fills_it(server: Server) -> None:
+    """Rule D6: two updates, the first of them lost on the way."""
+    async with raw_socket(server.url) as ada:
+        await join(ada)
+        mine = Writer()
+        await sync(ada, mine)
+        mine.set("a", "lost on the way")
+        await ada.emit(ROOM, "sync-update", mine.set("a", "builds on it"), number=5)
+        question = await ada.until("sync-step-1")
+        assert question.number is not None
+        await ada.acknowledge(ROOM, question.number, mine.doc.get_update(question.data[1]))
+        assert (await ada.acknowledged(5))[0]["ok"] is True
+        reader = Writer()
+        async with raw_socket(server.url) as ben:
+            await join(ben)
+            await sync(ben, reader)
+            while reader.value != mine.value:
+                reader.apply((await ben.until("sync-update")).data[1])
+
+
+async def test_a_gap_that_its_sender_cannot_fill_ends_the_client_for_good(server: Server) -> None:
+    """Rules D6, S6."""
+    async with raw_socket(server.url) as ada:
+        await join(ada)
+        mine = Writer()
+        await sync(ada, mine)
+        mine.set("a", "lost")
+        await ada.emit(ROOM, "sync-update", mine.set("a", "builds on it"), number=5)
+        question = await ada.until("sync-step-1")
+        assert question.number is not None
+        await ada.acknowledge(ROOM, question.number, EMPTY)
+        assert (await ada.acknowledged(5))[0]["code"] == "missing_history"
+        assert (await ada.until("refused")).data[1]["code"] == "missing_history"
+        assert (await ada.next()).kind == 1
+        assert await server.log.read(KEY, 0) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("update", "code"),
+    [
+        (bytes.fromhex("e5b7cc59c62a"), "malformed_update"),
+        (b"\xff" * 40, "malformed_update"),
+        (b"", "malformed_update"),
+        (b"\x00\x00" + b"x" * 100_000, "limit_exceeded"),
+    ],
+)
+async def test_garbage_costs_its_sender_and_not_a_neighbour(server: Server, update: bytes, code: str) -> None:
+    """Rule S6: refused for good; the neighbour in the same room goes on."""
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as ben:
+        await join(ada)
+        await join(ben)
+        theirs = Writer()
+        await sync(ben, theirs)
+        await ada.emit(ROOM, "sync-update", update, number=1)
+        assert (await ada.acknowledged(1))[0]["code"] == code
+        assert (await ada.until("refused")).data[1]["code"] == code
+        assert (await ada.next()).kind == 1
+        await ben.emit(ROOM, "sync-update", theirs.set("b", "two"), number=2)
+        assert (await ben.acknowledged(2))[0]["ok"] is True
+
+
+async def test_presence_is_relayed_and_taken_back_when_its_connection_ends(server: Server) -> None:
+    """Rule P: a killed client's cursor is gone at once, and seen at once when it comes back."""
+
+    def state(client: int, clock: int, cursor: str) -> bytes:
+        text = b'{"cursor":"%b"}' % cursor.encode()
+        return bytes((1, client, clock, len(text))) + text
+
+    async with raw_socket(server.url) as ben:
+        await join(ben)
+        async with raw_socket(server.url) as ada:
+            await join(ada)
+            await ada.emit(ROOM, "awareness-update", state(5, 3, "here"))
+            seen = (await ben.until("awareness-update")).data[1]
+            assert b'"cursor":"here"' in seen
+            assert b'"id":"user-editor"' in seen
+        gone = (await ben.until("awareness-update", 1.0)).data[1]
+        assert gone.endswith(b"\x04null")
+        async with raw_socket(server.url) as ada:
+            await join(ada)
+            await ada.emit(ROOM, "awareness-update", state(5, 3, "back"))
+            assert b'"cursor":"back"' in (await ben.until("awareness-update", 1.0)).data[1]
+
+
+async def test_refusals_at_the_door_are_permanent_and_failures_are_passing(server: Server) -> None:
+    """Rule S6: CONNECT_ERROR is for good; whatever is passing closes the transport."""
+    async with raw_socket(server.url) as ada:
+        await ada.connect(ROOM)
+        refused = await ada.next()
+        assert (refused.kind, refused.data["message"]) == (4, "Unauthorized")
+        assert refused.data["data"]["code"] == "not_authenticated"
+        await ada.connect("/yjs|no/such", {"token": "editor"})
+        assert (await ada.next()).kind == 4
+    server.door.failing = True
+    async with raw_socket(server.url) as ada:
+        await ada.connect(ROOM, {"token": "editor"})
+        await ada.ended()
+
+
+async def test_a_room_that_fails_asks_its_peers_to_come_back_and_is_opened_anew(server: Server) -> None:
+    """Rule D7: its neighbour does not notice."""
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as ben:
+        await join(ada)
+        await join(ben, room="/yjs|other")
+        room = await server.rooms.open(KEY)
+        object.__setattr__(room, "history", None)  # whatever breaks a room's memory
+        await ada.emit(ROOM, "sync-update", Writer().set("a", "one"), number=1)
+        await ada.ended()
+        await ben.emit("/yjs|other", "sync-update", Writer().set("a", "one"), number=1)
+        assert (await ben.acknowledged(1))[0]["ok"] is True
+    async with raw_socket(server.url) as ada:
+        await join(ada)
+        await ada.emit(ROOM, "sync-update", Writer().set("a", "again"), number=1)
+        assert (await ada.acknowledged(1))[0]["ok"] is True
+
+
+async def test_a_connection_that_joins_nothing_or_too_much_ends(server: Server) -> None:
+    """Rule O5."""
+    async with raw_socket(server.url) as ada:
+        await ada.ended()
+    async with raw_socket(server.url) as ada:
+        for index in range(3):
+            await join(ada, room=f"/yjs|room-{index}")
+        await ada.connect("/yjs|room-3", {"token": "editor"})
+        await ada.ended()
+
+
+async def test_binary_events_of_other_namespaces_end_the_connection(server: Server) -> None:
+    """Rule O1: stock packets hold attachments without a bound."""
+    async with raw_socket(server.url) as ada:
+        await ada.connect("/chat")
+        await ada.ws.send_str('4599999999-/chat,["x",{"_placeholder":true,"num":0}]')
+        await ada.ended()
+
+
+async def test_long_polling_is_refused(server: Server) -> None:
+    """Rule S8."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.url}/socket.io/?EIO=4&transport=polling") as response,
+    ):
+        assert response.status == 400
+
+
+async def test_a_slow_reader_is_sent_the_log_again_in_place(server: Server) -> None:
+    """Rule O2: while it does not read, presence and updates are not queued for it; then it gets every row, in order."""
+    server.live.outbox_limits = replace(server.live.outbox_limits, soft_bytes=50_000, low_bytes=10_000)
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as slow:
+        await join(ada)
+        await join(slow)
+        mine, theirs = Writer(), Writer()
+        await sync(ada, mine)
+        await sync(slow, theirs)
+        # A client that does not read: the kernel's buffers fill, then the transport's.
+        transport = slow.ws._response.connection.transport  # type: ignore[union-attr]
+        transport.pause_reading()
+        for index in range(150):
+            await ada.emit(ROOM, "sync-update", mine.set(f"k{index}", "x" * 90_000), number=index + 1)
+            assert (await ada.acknowledged(index + 1))[0]["ok"] is True
+        transport.resume_reading()
+        position = 0
+        while position < 150:
+            event = await slow.until("sync-update")
+            assert event.data[2]["from"] == position + 1
+            position = event.data[2]["to"]
+            theirs.apply(event.data[1])
+        assert theirs.value == mine.value
+        behind = server.live.metrics.slow_peers.labels("behind")._value.get()
+        assert behind >= 1
