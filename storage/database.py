@@ -30,6 +30,7 @@ PING_SECONDS = 2.0
 
 _BUSY_STATES = {"40001", "40P01", "55P03", "53300", "57014"}
 """serialisation failure, deadlock, lock not available, too many connections, statement timeout"""
+_DATA_EXCEPTION = "22"
 
 T = TypeVar("T")
 
@@ -230,6 +231,8 @@ def translated() -> Iterator[None]:
 def _meaning(error: DBAPIError) -> StorageError:
     state = getattr(error.orig, "sqlstate", None)
     words = str(error.orig)
+    if state is not None and state.startswith(_DATA_EXCEPTION):  # SQLAlchemy has no class for asyncpg's
+        return InvalidValue("The database cannot hold one of the values.")
     if state in _BUSY_STATES or (state is None and "database is locked" in words):
         return DatabaseBusy("The database is busy. Try again in a moment.")
     return DatabaseUnavailable("The database could not do this. Try again in a moment.")

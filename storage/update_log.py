@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, func, insert, select, tuple_, update
 from sqlalchemy.engine import Connection
 
 from storage.database import Database
@@ -230,8 +230,7 @@ class UpdateLog:
         async with self._database.reading() as connection:
             for start in range(0, len(wanted), MAX_KEYS_PER_STATEMENT):
                 some = wanted[start : start + MAX_KEYS_PER_STATEMENT]
-                statement = select(document_heads).where(_one_of(some))
-                for row in await connection.execute(statement):
+                for row in await connection.execute(_HEADS, {"keys": _padded(some)}):
                     found[DocumentKey(row.brand, row.document)] = Head(Epoch(row.epoch), Position(row.position))
         return {key: found.get(key, EMPTY) for key in wanted}
 
@@ -375,6 +374,12 @@ _LOGGED = (
     updates.c.origin,
     updates.c.at,
 )
+# Built once: to build them costs more than to run them.
+_HEADS = select(document_heads).where(
+    tuple_(document_heads.c.brand, document_heads.c.document).in_(bindparam("keys", expanding=True))
+)
+_LOCK = _HEADS.order_by(document_heads.c.brand, document_heads.c.document).with_for_update()
+_INSERT = insert(updates)
 _MOVE = (
     update(document_heads)
     .where(document_heads.c.brand == bindparam("of_brand"), document_heads.c.document == bindparam("of_document"))
@@ -395,23 +400,16 @@ def _lock(connection: Connection, keys: Sequence[DocumentKey]) -> Heads:
     """
     found: Heads = {}
     for start in range(0, len(keys), MAX_KEYS_PER_STATEMENT):
-        statement = (
-            select(document_heads)
-            .where(_one_of(keys[start : start + MAX_KEYS_PER_STATEMENT]))
-            .order_by(document_heads.c.brand, document_heads.c.document)
-            .with_for_update()
-        )
-        for row in connection.execute(statement):
+        for row in connection.execute(_LOCK, {"keys": _padded(keys[start : start + MAX_KEYS_PER_STATEMENT])}):
             found[DocumentKey(row.brand, row.document)] = Head(Epoch(row.epoch), Position(row.position))
     return found
 
 
-def _one_of(keys: Sequence[DocumentKey]) -> ColumnElement[bool]:
-    # As many values as the next power of two, or every count of keys would be a statement of its own to prepare.
-    size = 1 << (len(keys) - 1).bit_length()
-    pairs = [(key.brand, key.id) for key in keys]
-    pairs += pairs[-1:] * (size - len(pairs))
-    return tuple_(document_heads.c.brand, document_heads.c.document).in_(pairs)
+def _padded(keys: Sequence[DocumentKey]) -> list[tuple[str, str]]:
+    """The keys as values, filled up to a power of two: else each count were a statement to prepare."""
+    pairs: list[tuple[str, str]] = [(key.brand, key.id) for key in keys]
+    size = 1 << (len(pairs) - 1).bit_length()
+    return pairs + pairs[-1:] * (size - len(pairs))
 
 
 def _append(
@@ -441,7 +439,7 @@ def _append(
         last = Position(head.position + len(entries))
         placed.append(Appended(head.epoch, Position(head.position + 1), last))
         ends[key] = Head(head.epoch, last)
-    connection.execute(insert(updates), rows)
+    connection.execute(_INSERT, rows)
     _move(connection, ends)
     return placed
 
