@@ -10,7 +10,7 @@ Source: docs/protocol.md, I1 to I8.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn
@@ -116,6 +116,13 @@ class Inspection(NamedTuple):
         }
 
     @staticmethod
+    def from_answer(header: Mapping[str, object], buffers: Sequence[bytes] = ()) -> Inspection:
+        """Read the answer of a worker's `inspect` task."""
+        value = header["inspection"]
+        assert isinstance(value, dict)
+        return Inspection.from_json(value)
+
+    @staticmethod
     def from_json(value: Mapping[str, object]) -> Inspection:
         """The inverse of `to_json`."""
         fields = dict(value)
@@ -161,7 +168,24 @@ def inspect(update: bytes) -> Inspection:
         raise MalformedUpdate("truncated") from None
 
 
-def _inspect(data: bytes) -> Inspection:
+def splits_pairs(update: bytes) -> bool:
+    """Whether something in *update* (all of a document) lies between the two halves of a surrogate pair.
+
+    That is: an item whose left or right origin is one half, or a deleted range that begins or ends there.
+    """
+    pairs: set[tuple[int, int]] = set()
+    edges: list[tuple[int, int]] = []
+    inspection = _inspect(update, pairs, edges)
+    if not pairs:
+        return False
+    edges += [(client, clock) for client, ranges in inspection.deletes.items() for pair in ranges for clock in pair]
+    return not pairs.isdisjoint(edges)
+
+
+def _inspect(
+    data: bytes, pairs: set[tuple[int, int]] | None = None, edges: list[tuple[int, int]] | None = None
+) -> Inspection:
+    # Given *pairs* and *edges*, it also collects the ids of second halves, and the ids before which something stands.
     # One long function with the frequent cases inline: it runs for every edit of every room, on the event loop.
     size = len(data)
     sections = data[0]
@@ -245,6 +269,9 @@ def _inspect(data: bytes) -> Inspection:
                             if needs.get(other, -1) < at:
                                 needs[other] = at
                             mine.append((clock, other, at))
+                        if edges is not None:
+                            left = ids or not info & 0x40
+                            edges.append((other, at + 1 if left else at))
                 else:
                     by_name = data[p]
                     p += 1
@@ -283,6 +310,8 @@ def _inspect(data: bytes) -> Inspection:
                     p = end
                     if not raw.isascii():
                         length = _utf16_length(raw)
+                        if pairs is not None:
+                            pairs.update((client, clock + at) for at in _second_halves(raw))
                 elif kind == 8:  # any values
                     length = data[p]
                     p += 1
@@ -406,6 +435,17 @@ def _utf16_length(raw: bytes) -> int:
     if max(raw) < 0xF0:
         return len(text)
     return len(text.encode("utf-16-le")) >> 1
+
+
+def _second_halves(raw: bytes) -> list[int]:
+    halves: list[int] = []
+    at = 0
+    for character in raw.decode():
+        at += 1
+        if character > "\uffff":
+            halves.append(at)
+            at += 1
+    return halves
 
 
 def _any(data: bytes, p: int, size: int, depth: int) -> int:

@@ -1,0 +1,114 @@
+"""What the workers can do: the table of tasks, and the tasks over documents.
+
+Source: docs/protocol.md, W1, W6 to W9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rooms import engine
+from rooms.errors import InvalidUpdate, TaskFailed, WorkerTimeout
+from rooms.inspection import Inspection, inspect
+from rooms.ports import WorkerPort
+
+TASKS: Final[dict[str, str]] = {
+    "inspect": "rooms.tasks:inspect_task",
+    "fold": "rooms.tasks:fold_task",
+    "difference": "rooms.tasks:difference_task",
+    "audit": "rooms.tasks:audit_task",
+    "scene": "canvas.tasks:scene",
+    "render": "canvas.tasks:render",
+    "decode_image": "canvas.tasks:decode_image",
+}
+"""Name → `module:function`; workers import every one before they are ready."""
+
+INSPECT_ON_LOOP_BYTES: Final = 32 * 1024
+"""Longer updates are inspected in a worker."""
+AUDIT_DEADLINE_SECONDS: Final = 2.0
+"""A document that takes longer to read is poisoned."""
+
+
+def warm_up() -> None:
+    """Use the engine once, so that the first request does not pay for it."""
+    engine.fold([bytes.fromhex("0101050004010161016200")])
+
+
+def inspect_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """[update] → {inspection}."""
+    (update,) = buffers
+    return {"inspection": inspect(update).to_json()}, []
+
+
+def fold_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """[keyframe's state, rows…] → {compact, verified} [state, summary]; {summary_only: true} leaves the state empty."""
+    folded = engine.fold(buffers)
+    state = b"" if arguments.get("summary_only") else folded.state
+    return {"compact": folded.compact, "verified": folded.verified}, [state, folded.knowledge.encode()]
+
+
+def difference_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """[pieces…, state vector] → {} [update]."""
+    *pieces, state_vector = buffers
+    return {}, [engine.difference(pieces, state_vector)]
+
+
+def audit_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """[pieces…] → {values}: read the document below our schema's roots; poison makes it late.
+
+    Other roots are left alone: what hangs a reader of an Array may be honest text to one who expects Text.
+    """
+    from canvas import schema  # here, since only workers read documents
+
+    return {"values": engine.read(engine.merge(buffers), tuple(schema.ROOTS.values()))}, []
+
+
+async def inspect_update(workers: WorkerPort, update: bytes) -> Inspection:
+    """Inspect *update* here, or in a worker when it is over `INSPECT_ON_LOOP_BYTES`.
+
+    Raises:
+        InvalidUpdate: with the code and sentence that `rooms.inspection` has.
+        WorkerError: no worker could say.
+    """
+    if len(update) <= INSPECT_ON_LOOP_BYTES:
+        return inspect(update)
+    try:
+        header, buffers = await workers.call("inspect", {}, [update], deadline_seconds=5)
+    except TaskFailed as error:
+        refused = InvalidUpdate(error.message)
+        refused.code = error.code
+        raise refused from error
+    return Inspection.from_answer(header, buffers)
+
+
+async def find_poison(workers: WorkerPort, state: bytes, rows: Sequence[bytes]) -> int | None:
+    """The index of the first of *rows* with which the document cannot be read in time; None when it can.
+
+    Bisects with one audit a step, each under `AUDIT_DEADLINE_SECONDS`; -1: *state* itself cannot be read.
+
+    Raises:
+        WorkerError: a worker was lost for another reason, or none was free.
+    """
+
+    async def is_readable(count: int) -> bool:
+        try:
+            await workers.call("audit", {}, [state, *rows[:count]], deadline_seconds=AUDIT_DEADLINE_SECONDS)
+        except WorkerTimeout:
+            return False
+        except TaskFailed:
+            return False
+        return True
+
+    if await is_readable(len(rows)):
+        return None
+    if not await is_readable(0):
+        return -1
+    readable, unreadable = 0, len(rows)
+    while unreadable - readable > 1:
+        middle = (readable + unreadable) // 2
+        if await is_readable(middle):
+            readable = middle
+        else:
+            unreadable = middle
+    return unreadable - 1
