@@ -1,7 +1,8 @@
 """Reads our roots out of a Yjs document, each by the type that our schema gives it. For worker processes only.
 
 A document's content is foreign: whatever is not of the expected type is passed over, never an error, and nothing of
-another type is ever walked through (an Array can hold a sender's poison that hangs its reader). Source: docs/protocol.md, C2 and C4.
+another type is ever walked through (an Array can hold a sender's poison that hangs its reader).
+Source: docs/protocol.md, C2 and C4.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Keys for the order of layers: strings between any two of which there is room for another.
 
-The keys are those of npm `fractional-indexing` 4 in base 62: a head that tells how many digits of an integer follow (`a`
-one, `b` two … upwards, `Z` one, `Y` two … downwards), the integer, and a fraction that does not end in `0`.
+The keys are those of npm `fractional-indexing` 4 in base 62: a head that tells how many digits of an integer follow
+(`a` one, `b` two … upwards, `Z` one, `Y` two … downwards), the integer, and a fraction that does not end in `0`.
 Source: docs/protocol.md, C27.
 """
 

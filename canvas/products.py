@@ -18,8 +18,8 @@ from canvas.geometry import um
 class View:
     """One side of a product.
 
-    `area_mm` is x, y, width, height in the drawing; its top left corner is the layers' origin. `under` and `over` are SVG
-    drawn below and above the layers, with `{base}` for the product's colour; `over` may be empty.
+    `area_mm` is x, y, width, height in the drawing; its top left corner is the layers' origin. `under` and `over` are
+    SVG drawn below and above the layers, with `{base}` for the product's colour; `over` may be empty.
     """
 
     id: str

@@ -1,6 +1,7 @@
 """Names, limits, ranges and defaults of the shared document, and the rules that turn a foreign value into one of ours.
 
-All are read from `schema.json`; the browser's copy is generated from the same file (`codegen.py`). Source: docs/protocol.md, C1 to C3.
+All are read from `schema.json`; the browser's copy is generated from the same file (`codegen.py`).
+Source: docs/protocol.md, C1 to C3.
 """
 
 from __future__ import annotations
