@@ -1,0 +1,195 @@
+// node tests/harness/designer.mjs: designers on command. One JSON object a line in, {id, ok, …} a line out, in the order done.
+//
+// A `stock` designer is the npm y-socket.io provider as it is published. An `acked` one speaks the same protocol through
+// socket.io-client and sends every update with an acknowledgement, so that it is known which edits were called durable.
+import { createInterface } from 'node:readline'
+import { io } from 'socket.io-client'
+import { SocketIOProvider } from 'y-socket.io'
+import * as awareness from 'y-protocols/awareness'
+import * as Y from 'yjs'
+import { digest, look } from './documents.mjs'
+
+process.setMaxListeners(0)
+const designers = new Map()
+const RETURN_MS = { reconnectionDelay: 20, reconnectionDelayMax: 200 }
+
+class Designer {
+  constructor({ name, url, room, client, token }) {
+    Object.assign(this, { name, url, room })
+    this.doc = new Y.Doc()
+    if (client) this.doc.clientID = client
+    this.auth = token ? { token } : {}
+    this.events = []
+    this.acked = []
+    this.sent = 0
+    this.refused = []
+    this.marks = 0
+  }
+
+  get connected() { return this.socket.connected }
+
+  listen() {
+    this.socket.on('refused', (refusal) => this.refused.push(refusal))
+    this.socket.on('connect_error', (error) => this.events.push(`connect_error ${error.message}`))
+    this.socket.on('connect', () => this.events.push('connect'))
+    this.socket.on('disconnect', (reason) => this.events.push(`disconnect ${reason}`))
+    Object.entries(RETURN_MS).forEach(([option, ms]) => this.socket.io[option](ms))
+  }
+
+  /** End the transport without a word: what a lost network or a killed tab leaves. */
+  cut() { this.socket.io.engine?.transport?.ws?.terminate?.() }
+}
+
+class Stock extends Designer {
+  constructor(options) {
+    super(options)
+    this.provider = new SocketIOProvider(this.url, this.room, this.doc, { autoConnect: false, disableBc: true, auth: this.auth })
+    this.socket = this.provider.socket
+    this.awareness = this.provider.awareness
+    this.listen()
+  }
+
+  get ready() { return this.connected && this.provider.synced }
+  connect() { this.provider.connect() }
+  disconnect() { this.provider.disconnect() }
+  close() { this.provider.destroy() }
+}
+
+class Acked extends Designer {
+  constructor(options) {
+    super(options)
+    this.awareness = new awareness.Awareness(this.doc)
+    this.ready = false
+    this.socket = io(`${this.url}/yjs|${this.room}`, { autoConnect: false, transports: ['websocket'], forceNew: true, auth: this.auth })
+    this.doc.on('update', (update, origin) => {
+      if (origin === this) return
+      const own = { number: ++this.sent, clock: Y.getState(this.doc.store, this.doc.clientID), mark: this.marks }
+      this.socket.emit('sync-update', update, (answer) => {
+        if (answer.ok) this.acked.push({ ...own, position: answer.position })
+        else this.refused.push(answer)
+      })
+    })
+    this.socket.on('sync-step-1', (vector, answer) => answer(Y.encodeStateAsUpdate(this.doc, new Uint8Array(vector))))
+    this.socket.on('sync-update', (update) => Y.applyUpdate(this.doc, new Uint8Array(update), this))
+    this.socket.on('awareness-update', (update) => awareness.applyAwarenessUpdate(this.awareness, new Uint8Array(update), this))
+    this.socket.on('connect', () => this.socket.emit('sync-step-1', Y.encodeStateVector(this.doc), (update) => {
+      Y.applyUpdate(this.doc, new Uint8Array(update), this)
+      this.ready = true
+    }))
+    this.socket.on('disconnect', () => { this.ready = false })
+    this.awareness.on('update', ({ added, updated, removed }, origin) => {
+      if (origin !== this) this.socket.volatile.emit('awareness-update', awareness.encodeAwarenessUpdate(this.awareness, [...added, ...updated, ...removed]))
+    })
+    this.listen()
+  }
+
+  connect() { this.socket.connect() }
+  disconnect() { this.socket.disconnect() }
+  close() { this.socket.disconnect(); this.awareness.destroy() }
+}
+
+const at = (length, place) => (length ? Math.floor(place * (length + 1)) : 0)
+const within = (length, place) => Math.min(length - 1, Math.floor(place * length))
+
+/** One edit; `place` is a share of the length, so that an edit drawn before is legal whatever the document has become. */
+const edits = {
+  map: (doc, { key, value }) => doc.getMap('el').set(key, value),
+  unset: (doc, { key }) => doc.getMap('el').delete(key),
+  nested: (doc, { key, field, value }) => {
+    const el = doc.getMap('el')
+    if (!(el.get(key) instanceof Y.Map)) el.set(key, new Y.Map())
+    el.get(key).set(field, value)
+  },
+  text: (doc, { place, insert }) => { const t = doc.getText('note'); t.insert(at(t.length, place), insert) },
+  erase: (doc, { place, length = 1 }) => {
+    const t = doc.getText('note')
+    if (t.length) { const from = within(t.length, place); t.delete(from, Math.min(length, t.length - from)) }
+  },
+  push: (doc, { place, values }) => { const l = doc.getArray('list'); l.insert(at(l.length, place), values) },
+  remove: (doc, { place }) => { const l = doc.getArray('list'); if (l.length) l.delete(within(l.length, place), 1) },
+}
+
+const mark = (designer) => designer.doc.getMap('marks').set(`${designer.doc.clientID}:${++designer.marks}`, designer.marks)
+
+/** A little of everything, from a seeded generator of its own, until stopped. */
+function hammer(designer, { seed, every }) {
+  let state = seed >>> 0 || 1
+  const chance = () => { state ^= state << 13; state >>>= 0; state ^= state >>> 17; state ^= state << 5; state >>>= 0; return state / 2 ** 32 }
+  designer.timer = setInterval(() => {
+    const place = chance()
+    switch (Math.floor(chance() * 6)) {
+      case 0: edits.text(designer.doc, { place, insert: 'letters '.slice(0, 1 + Math.floor(chance() * 7)) }); break
+      case 1: edits.erase(designer.doc, { place, length: 3 }); break
+      case 2: edits.push(designer.doc, { place, values: [Math.floor(chance() * 1000)] }); break
+      case 3: edits.remove(designer.doc, { place }); break
+      case 4: edits.nested(designer.doc, { key: `layer${Math.floor(chance() * 5)}`, field: 'xf', value: [chance(), chance()] }); break
+      default: mark(designer)
+    }
+  }, every)
+}
+
+async function until(look_, within_) {
+  const deadline = performance.now() + within_ * 1000
+  while (!look_()) {
+    if (performance.now() > deadline) return false
+    await new Promise((done) => setTimeout(done, 5))
+  }
+  return true
+}
+
+const of = (names) => names.map((name) => designers.get(name))
+
+const commands = {
+  open({ name, kind = 'stock', connect = true, ...options }) {
+    const designer = new (kind === 'stock' ? Stock : Acked)({ name, ...options })
+    designers.set(name, designer)
+    if (connect) designer.connect()
+    return { client: designer.doc.clientID }
+  },
+  connect({ name }) { designers.get(name).connect() },
+  disconnect({ name }) { designers.get(name).disconnect() },
+  cut({ names }) { of(names).forEach((designer) => designer.cut()) },
+  close({ name }) { designers.get(name).close(); designers.delete(name) },
+  edit({ name, op, ...edit }) { edits[op](designers.get(name).doc, edit) },
+  mark({ name }) { mark(designers.get(name)) },
+  presence({ name, state }) { designers.get(name).awareness.setLocalState(state) },
+  hammer({ name, ...options }) { hammer(designers.get(name), options) },
+  rest({ names }) { of(names).forEach((designer) => clearInterval(designer.timer)) },
+  look({ name }) { const { doc } = designers.get(name); return { digest: digest(doc), ...look(doc) } },
+  people({ name }) { return { people: Object.fromEntries(designers.get(name).awareness.getStates()) } },
+  report({ name }) {
+    const { doc, acked, sent, events, refused, connected, marks } = designers.get(name)
+    return { client: doc.clientID, acked, sent, events, refused, connected, marks }
+  },
+  async 'until-ready'({ names, within }) { return { met: await until(() => of(names).every((d) => d.ready), within) } },
+  async 'until-gone'({ names, within }) { return { met: await until(() => of(names).every((d) => !d.connected), within) } },
+  async 'until-acked'({ names, within }) { return { met: await until(() => of(names).every((d) => d.acked.length + d.refused.length >= d.sent), within) } },
+  async 'until-equal'({ names, within }) {
+    const equal = () => of(names).every((d) => d.ready) && new Set(of(names).map((d) => digest(d.doc))).size === 1
+    const met = await until(equal, within)
+    return { met, digests: of(names).map((d) => digest(d.doc)), ready: of(names).map((d) => d.ready) }
+  },
+  async 'until-person'({ name, client, key, value, there = true, within }) {
+    const started = performance.now()
+    const { awareness: people } = designers.get(name)
+    const seen = () => {
+      const state = people.getStates().get(client)
+      return there ? state !== undefined && (key === undefined || JSON.stringify(state[key]) === JSON.stringify(value)) : state === undefined
+    }
+    const met = await until(seen, within)
+    return { met, seconds: (performance.now() - started) / 1000, state: people.getStates().get(client) ?? null }
+  },
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, do: command, ...options } = JSON.parse(line)
+  const answer = (more) => process.stdout.write(`${JSON.stringify({ id, ...more })}\n`)
+  try {
+    const result = commands[command](options)
+    if (result instanceof Promise) result.then((r) => answer({ ok: true, ...r }), (e) => answer({ ok: false, error: String(e.stack) }))
+    else answer({ ok: true, ...result })
+  } catch (error) {
+    answer({ ok: false, error: String(error.stack) })
+  }
+}
+process.exit(0)
