@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rooms import replication
+from rooms import faults, replication
 from rooms.errors import (
-    InvalidUpdate,
     LimitExceeded,
     NotPermitted,
     RoomError,
@@ -21,21 +20,20 @@ from rooms.errors import (
 )
 from rooms.history import EMPTY_UPDATE, History, Prefix
 from rooms.inbox import CatchUp, Heard, Inbox, Submission
-from rooms.inspection import Inspection, decode_state_vector, inspect
+from rooms.inspection import decode_state_vector
 from rooms.knowledge import Knowledge, Verdict
 from rooms.metrics import Metrics
 from rooms.peers import Peers
 from rooms.permissions import Action
 from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
+from rooms.tasks import AUDIT_DEADLINE_SECONDS, find_poison, inspect_update
 from storage.keyframes import Keyframe, Keyframes
 from storage.keys import DocumentKey, Epoch, Position
 from storage.update_log import Entry, UpdateLog
 
 log = logging.getLogger(__name__)
 
-INSPECT_ON_LOOP_BYTES = 32 * 1024
-"""Longer updates are inspected in a worker, so that the loop is never held for 10 ms (RULE I)."""
 DIFFERENCE_BYTES = 16 * 1024
 """Keyframes below this are sent whole: cutting a difference costs more than it saves."""
 BATCH = 256
@@ -45,8 +43,6 @@ READ_BYTES = 4 * 1024 * 1024
 """How much of the log is read at a time when catching up."""
 ANSWER_SECONDS = 10.0
 """How long a client may take to answer the room's question before its transport is closed."""
-AUDIT_DEADLINE_SECONDS = 2.0
-"""A document that cannot be read in this time is poisoned (RULE W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +119,8 @@ class Room:
         self._inbox = Inbox(limits.inbox_updates, limits.inbox_bytes)
         self._questions: dict[str, _Question] = {}
         self._last_question = 0
+        self._known: list[Submission] = []
+        """Brought nothing new; answered after the commit, since what they repeat may be in the very same pass."""
         self._dead_clients: set[int] = set()
         self._presence_armed = False
         self._presence_sent_at = 0.0
@@ -298,10 +296,10 @@ class Room:
                     self.limits.max_update_bytes,
                     f"An update may have {self.limits.max_update_bytes} bytes; this one has {len(update)}.",
                 )
-            inspection = await self._inspect(update)
+            inspection = await inspect_update(self._workers, update)
             verdict = self._knowledge.judge(inspection)
             if verdict is Verdict.NOTHING_NEW:
-                submission.settle(self.head)
+                self._known.append(submission)
                 return None
             if not peer.grant.allows(Action.EDIT):
                 if submission.answers is not None and not inspection.structs:
@@ -327,15 +325,6 @@ class Room:
         client = next(iter(inspection.structs), None)
         return Entry(update, peer.grant.user.id, peer.id, client, submission.origin)
 
-    async def _inspect(self, update: bytes) -> Inspection:
-        if len(update) <= INSPECT_ON_LOOP_BYTES:
-            return inspect(update)
-        try:
-            header, _ = await self._workers.call("inspect", {}, [update], deadline_seconds=5)
-        except TaskFailed as error:
-            raise InvalidUpdate(error.message) from error
-        return Inspection.from_json(header)
-
     async def _gap(self, submission: Submission, last_chance: bool) -> Entry | None:
         """An update builds on what the room has not: read the log, then ask its sender once, then refuse."""
         peer = submission.peer
@@ -360,9 +349,19 @@ class Room:
         return None
 
     async def _commit(self, admitted: Sequence[tuple[Submission, Entry]]) -> None:
-        if not admitted:
-            return
+        """Log what was admitted, relay it and answer; then answer what was known already (RULES D2, D5)."""
+        if admitted:
+            await self._log_and_relay(admitted)
+        known, self._known = self._known, []
+        for submission in known:
+            submission.settle(self.head)
+
+    async def _log_and_relay(self, admitted: Sequence[tuple[Submission, Entry]]) -> None:
+        faults.reached("after-inspection")
+        faults.reached("after-inspection")
         appended = await self._log.append(self.key, [entry for _, entry in admitted])
+        faults.reached("after-commit")
+        faults.reached("after-commit")
         if appended.epoch != self.epoch:
             raise Unavailable("The history of this design was cut meanwhile. Come back for the new one.")
         if appended.first != self.head + 1:
@@ -374,6 +373,8 @@ class Room:
         senders = {submission.peer.id for submission, _ in admitted}
         self.peers.send(relayed, senders.pop() if len(senders) == 1 else None)
         self._bus.publish(replication.channel(self.key), replication.encode_rows(self._node, relayed))
+        faults.reached("before-ack")
+        faults.reached("before-ack")
         for position, (submission, _) in enumerate(admitted, appended.first):
             submission.settle(Position(position))
         self._metrics.updates.inc(len(admitted))
@@ -436,7 +437,7 @@ class Room:
         """Advance over rows that are in the log already; they were inspected before they came there."""
         first = Position(self.head + 1)
         for update in updates:
-            self._knowledge.learn(await self._inspect(update))
+            self._knowledge.learn(await inspect_update(self._workers, update))
             self.history.append(update)
         self.peers.send(Relayed(self.epoch, first, self.head, tuple(updates)))
         self._fold_if_due()
@@ -529,29 +530,22 @@ class Room:
 
     async def _cut_poisoner(self, head: Position) -> None:
         """Find the first row after which the document cannot be read, and cut who sent it (RULE W)."""
-        rows = await self._log.read(self.key, self.history.prefix.position, READ_ROWS, READ_BYTES)
+        prefix = self.history.prefix
+        rows = await self._log.read(self.key, prefix.position, READ_ROWS, READ_BYTES)
         rows = [row for row in rows if row.position <= head]
-        low, high = 0, len(rows)  # readable with `low` rows, not with `high`
-        while high - low > 1:
-            middle = (low + high) // 2
-            try:
-                await self._workers.call(
-                    "audit",
-                    {},
-                    [self.history.prefix.state, *(row.update for row in rows[:middle])],
-                    deadline_seconds=AUDIT_DEADLINE_SECONDS,
-                )
-                low = middle
-            except WorkerTimeout:
-                high = middle
+        found = await find_poison(self._workers, prefix.state, [row.update for row in rows])
         self._audited = head
-        if not rows:
+        if found is None:
             return
-        row = rows[high - 1]
+        if found < 0:
+            log.error("a keyframe cannot be read", extra={"room": self.key.id, "position": prefix.position})
+            return
+        row = rows[found]
         log.warning("poisoned", extra={"room": self.key.id, "position": row.position, "user": row.user_id})
-        message = "An update of this client makes the design unreadable. Go on with a fresh document."
         if row.client is not None:
             self._dead_clients.add(row.client)
         peer = self.peers.get(row.connection)
         if peer is not None:
-            peer.refuse("poisoned", message)
+            peer.refuse(
+                "poisoned", "An update of this client makes the design unreadable. Go on with a fresh document."
+            )
