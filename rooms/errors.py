@@ -80,4 +80,4 @@ class TaskFailed(RoomError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]
+        self.code = code

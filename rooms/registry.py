@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -252,7 +252,7 @@ class RoomRegistry:
 
     # -- chores --------------------------------------------------------------------------------------------------
 
-    async def _forever(self, chore: Callable[[], asyncio.Future[None]]) -> None:
+    async def _forever(self, chore: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
             try:
                 await chore()

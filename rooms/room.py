@@ -16,7 +16,6 @@ from rooms.errors import (
     TaskFailed,
     Unavailable,
     WorkerError,
-    WorkerTimeout,
 )
 from rooms.history import EMPTY_UPDATE, History, Prefix
 from rooms.inbox import CatchUp, Heard, Inbox, Submission
@@ -27,10 +26,11 @@ from rooms.peers import Peers
 from rooms.permissions import Action
 from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
-from rooms.tasks import AUDIT_DEADLINE_SECONDS, find_poison, inspect_update
-from storage.keyframes import Keyframe, Keyframes
+from rooms.tasks import inspect_update
+from rooms.upkeep import Upkeep
+from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Epoch, Position
-from storage.update_log import Entry, UpdateLog
+from storage.update_log import Entry, LoggedUpdate, UpdateLog
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class UpdateRefused(RoomError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]
+        self.code = code
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +114,6 @@ class Room:
         self._bus = bus
         self._node = node
         self._metrics = metrics
-        self._background = background
         self._on_commit = on_commit
         self._inbox = Inbox(limits.inbox_updates, limits.inbox_bytes)
         self._questions: dict[str, _Question] = {}
@@ -124,10 +123,17 @@ class Room:
         self._dead_clients: set[int] = set()
         self._presence_armed = False
         self._presence_sent_at = 0.0
-        self._folding = False
-        self._audit_due: asyncio.TimerHandle | None = None
-        self._audited = Position(0)
-        self._auditing = False
+        self._upkeep = Upkeep(
+            self,
+            update_log=update_log,
+            keyframes=keyframes,
+            workers=workers,
+            background=background,
+            metrics=metrics,
+            keyframe_rows=limits.keyframe_rows,
+            keyframe_bytes=limits.keyframe_bytes,
+            audit_after_seconds=limits.audit_after_seconds,
+        )
         self._heard_nodes: set[bytes] = set()
 
     # -- opening and closing -------------------------------------------------------------------------------------
@@ -149,15 +155,13 @@ class Room:
             self.history = History(Prefix(keyframe.epoch, keyframe.position, keyframe.state))
             self._knowledge = Knowledge.decode(keyframe.summary)
         await self._read_log()
-        self._audited = self.head
+        self._upkeep.loaded()
         self._bus.publish(replication.channel(self.key), replication.encode_question(self._node))
-        self._fold_if_due()
 
     async def close(self) -> None:
         """Stop hearing; what waits in the inbox is answered as retryable."""
         self.closed = True
-        if self._audit_due is not None:
-            self._audit_due.cancel()
+        self._upkeep.close()
         await self._bus.unsubscribe(replication.channel(self.key), self._hear)
         for submission in [*self._inbox.drain(), *(s for q in self._questions.values() for s in q.parked)]:
             submission.settle(Unavailable("The room was closed before the update was stored. Send it again."))
@@ -380,8 +384,7 @@ class Room:
         self._metrics.updates.inc(len(admitted))
         self._metrics.commits.inc()
         self._on_commit(self.key, now)
-        self._fold_if_due()
-        self._audit_soon()
+        self._upkeep.advanced()
 
     # -- other nodes ---------------------------------------------------------------------------------------------
 
@@ -440,7 +443,7 @@ class Room:
             self._knowledge.learn(await inspect_update(self._workers, update))
             self.history.append(update)
         self.peers.send(Relayed(self.epoch, first, self.head, tuple(updates)))
-        self._fold_if_due()
+        self._upkeep.advanced()
 
     # -- presence ------------------------------------------------------------------------------------------------
 
@@ -477,75 +480,12 @@ class Room:
         if tick.own is not None:
             self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, tick.own))
 
-    # -- keyframes and audits --------------------------------------------------------------------------------------
+    # -- upkeep --------------------------------------------------------------------------------------------------
 
-    def _fold_if_due(self) -> None:
-        history, limits = self.history, self.limits
-        due = history.tail_rows >= limits.keyframe_rows or history.tail_bytes >= max(
-            limits.keyframe_bytes, len(history.prefix.state) // 4
-        )
-        if due and not self._folding and not self.closed:
-            self._folding = True
-            self._background.create_task(self._fold())
-
-    async def _fold(self) -> None:
-        """Fold the tail into a keyframe, in a worker; a failure is logged and tried again at the next commit."""
-        try:
-            position, pieces, epoch = self.head, self.history.pieces(), self.epoch
-            _, (state, summary) = await self._workers.call("fold", {}, pieces, deadline_seconds=60)
-            await self._keyframes.put(self.key, Keyframe(epoch, position, state, summary))
-            if epoch == self.epoch and position > self.history.prefix.position:
-                self.history.fold(Prefix(epoch, position, state))
-                self._metrics.keyframes.inc()
-        except Exception:
-            log.exception("keyframe failed", extra={"room": self.key.id})
-        finally:
-            self._folding = False
-
-    def _audit_soon(self) -> None:
-        if self._audit_due is None and not self._auditing and not self.closed:
-            loop = asyncio.get_running_loop()
-            self._audit_due = loop.call_later(self.limits.audit_after_seconds, self._start_audit)
-
-    def _start_audit(self) -> None:
-        self._audit_due = None
-        if not self.closed and self.head > self._audited:
-            self._auditing = True
-            self._background.create_task(self._audit())
-
-    async def _audit(self) -> None:
-        """Read the whole document in a worker once, as an application would; what hangs it is found and cut."""
-        head = self.head
-        try:
-            await self._workers.call("audit", {}, self.history.pieces(), deadline_seconds=AUDIT_DEADLINE_SECONDS)
-            self._audited = head
-        except WorkerTimeout:
-            await self._cut_poisoner(head)
-        except Exception:
-            log.exception("audit failed", extra={"room": self.key.id})
-        finally:
-            self._auditing = False
-        if self.head > self._audited:
-            self._audit_soon()
-
-    async def _cut_poisoner(self, head: Position) -> None:
-        """Find the first row after which the document cannot be read, and cut who sent it (RULE W)."""
-        prefix = self.history.prefix
-        rows = await self._log.read(self.key, prefix.position, READ_ROWS, READ_BYTES)
-        rows = [row for row in rows if row.position <= head]
-        found = await find_poison(self._workers, prefix.state, [row.update for row in rows])
-        self._audited = head
-        if found is None:
-            return
-        if found < 0:
-            log.error("a keyframe cannot be read", extra={"room": self.key.id, "position": prefix.position})
-            return
-        row = rows[found]
-        log.warning("poisoned", extra={"room": self.key.id, "position": row.position, "user": row.user_id})
+    def cut_poisoner(self, row: LoggedUpdate) -> None:
+        """A worker found the row that makes the document unreadable: its client id is dead here, its sender is cut."""
         if row.client is not None:
             self._dead_clients.add(row.client)
         peer = self.peers.get(row.connection)
         if peer is not None:
-            peer.refuse(
-                "poisoned", "An update of this client makes the design unreadable. Go on with a fresh document."
-            )
+            peer.refuse("poisoned", "An update of this client makes the design unreadable. Start a fresh document.")

@@ -136,7 +136,7 @@ class SocketConnection:
         self.id = os.urandom(8).hex()
         transport = request.transport
         assert transport is not None
-        self.outbox = Outbox(cast(asyncio.Transport, transport), server.outbox_limits)
+        self.outbox = Outbox(transport, server.outbox_limits)
         self.request = request
         self._server = server
         self._response = response

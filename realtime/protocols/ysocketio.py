@@ -71,7 +71,7 @@ class DocumentSocket:
 
     def open(self, sid: str) -> None:
         """Answer CONNECT and say what the room has: its state vector (a question), and who is there."""
-        states = self._room.presence.states()
+        states = self._room.presence.states(self.id, self.grant.user.id)
         number = self._question(0)
         self._outbox.write(
             frames.connected(self._namespace, sid)
