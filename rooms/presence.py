@@ -1,0 +1,412 @@
+"""Awareness of one room: who is there and where, bound to connections, one merged frame per tick, never logged.
+
+Pure: frames and times in, frames out. A client id belongs to the connection that announced it; its clock towards peers
+is ours, so that who comes back is seen at once, and a removal is always newer than what it removes.
+
+Source: docs/protocol.md, P1 to P10.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from rooms.errors import InvalidUpdate, LimitExceeded
+from rooms.inspection import MalformedUpdate, read_varuint, write_varuint
+from rooms.permissions import User
+from storage.keys import UserId
+
+MAX_CLOCK: Final = 2**31 - 1
+"""yrs keeps awareness clocks in 32 bits."""
+MAX_STATE_BYTES: Final = 16 * 1024
+"""JSON of one client's state."""
+MAX_FRAME_BYTES: Final = 1024 * 1024
+MAX_FRAME_ENTRIES: Final = 10_000
+MAX_GONE: Final = 10_000
+"""Client ids that are remembered after they left, for their clocks."""
+FORGET_SECONDS: Final = 24 * 3600.0
+
+
+class MalformedPresence(InvalidUpdate):
+    """Not an awareness update; nothing of it was taken."""
+
+    code = "malformed_presence"
+
+    def __init__(self) -> None:
+        super().__init__("This is not a well-formed awareness update. Nothing of it was taken.")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What changed since the last tick, as awareness updates (y-protocols bytes)."""
+
+    frame: bytes
+    """For every connection of this node but those in `exceptions`."""
+    own: bytes | None
+    """The part of this node's connections, for the other nodes; None when only others' people changed."""
+    exceptions: dict[str, bytes | None]
+    """Connections that get another frame, or none: a client never hears a clock of its own id above its own."""
+
+
+class _Client:
+    """What is known of one client id."""
+
+    __slots__ = ("clock", "id", "left_here", "previous", "raw", "source", "source_clock", "state", "user", "user_id")
+
+    def __init__(self, client_id: int) -> None:
+        self.id = client_id
+        self.clock = 0
+        """The last outgoing clock; peers ignore a first one of 0."""
+        self.state: bytes | None = None
+        """JSON as peers get it; None: not there."""
+        self.raw: bytes | None = None
+        """JSON as it came, until it is parsed at the tick."""
+        self.source: str | bytes | None = None
+        """Who may change it: a connection of this node (str), another node (bytes), or nobody."""
+        self.source_clock = -1
+        """The highest clock that came from the source, or from the last one."""
+        self.previous: str | bytes | None = None
+        """The source before this one, which lost it to a newer connection."""
+        self.user: User | None = None
+        """The person behind the connection; None for people of other nodes."""
+        self.user_id: str | None = None
+        """The last person it belonged to, as far as it was looked at."""
+        self.left_here = False
+        """It left this node since the last tick: the others have to hear of it from us."""
+
+    @property
+    def is_there(self) -> bool:
+        return self.state is not None or self.raw is not None
+
+    def owner(self) -> str | None:
+        """The id of the person it belongs or belonged to."""
+        if self.user is None and self.state is not None:
+            value = _object(self.state)
+            user = value.get("user") if value is not None else None
+            self.user_id = user.get("id") if isinstance(user, dict) else None
+        return self.user_id
+
+    def is_repetition(self, clock: int, state: bytes | None) -> bool:
+        """As in y-protocols: an older or equal clock says nothing, but an equal one may take a state back."""
+        return clock < self.source_clock or (clock == self.source_clock and (state is not None or not self.is_there))
+
+
+class Presence:
+    """The states of a room's people: those connected here, and those that other nodes tell of."""
+
+    def __init__(self, *, overwrite_names: bool = False, max_state_bytes: int = MAX_STATE_BYTES) -> None:
+        """
+        Args:
+            overwrite_names: closed mode: `user.name` is the token's; otherwise people name themselves.
+            max_state_bytes: JSON of one state.
+        """
+        self._overwrite_names = overwrite_names
+        self._max_state_bytes = max_state_bytes
+        self._clients: dict[int, _Client] = {}
+        self._gone: OrderedDict[int, float] = OrderedDict()
+        """Ids that nobody holds, and since when, oldest first."""
+        self._bound: dict[str, int] = {}
+        """Connection → its client id."""
+        self._dirty: dict[int, None] = {}
+        self._owed: dict[str, tuple[int, ...]] = {}
+        """Connection → ids of its own person that its first frame left out."""
+
+    def __len__(self) -> int:
+        """Clients that are there."""
+        return sum(client.is_there for client in self._clients.values())
+
+    def heard(self, connection_id: str, user: User, frame: bytes, now: float) -> bool:
+        """Take what a connection says of its own client; whether there is something to tell at the next tick.
+
+        What it says of others is ignored: stock clients repeat what they hear. No JSON is looked at before the tick.
+
+        Raises:
+            MalformedPresence: not an awareness update; nothing was taken.
+            LimitExceeded: over the bounds of a frame (nothing was taken), or of the client's own state (it stays as
+                it was).
+
+        Source: docs/protocol.md, P1 to P5.
+        """
+        told = False
+        for client_id, clock, state in _read(frame):
+            if self._bound.get(connection_id) == client_id:
+                if self._clients[client_id].is_repetition(clock, state):
+                    continue
+            elif state is None or not self._may_bind(connection_id, user, client_id, clock):
+                continue
+            if state is not None and len(state) > self._max_state_bytes:
+                raise LimitExceeded(
+                    "max_presence_bytes",
+                    self._max_state_bytes,
+                    f"A presence may have {self._max_state_bytes} bytes; this one has {len(state)}.",
+                )
+            client = self._bind(connection_id, user, client_id, now)
+            client.source_clock = clock
+            client.clock = clock if clock > client.clock else client.clock + 1
+            client.raw = state
+            if state is None:
+                client.state = None
+            self._dirty[client_id] = None
+            told = True
+        return told
+
+    def left(self, connection_id: str, now: float) -> bool:
+        """Take back what a connection announced, with a newer clock; whether there is something to tell."""
+        self._owed.pop(connection_id, None)
+        client_id = self._bound.pop(connection_id, None)
+        if client_id is None:
+            return False
+        client = self._clients[client_id]
+        client.left_here = True
+        return self._end(client, now)
+
+    def heard_from_node(self, node: bytes, frame: bytes, now: float) -> bool:
+        """Take what another node says of its people; whether there is something to tell here.
+
+        A node speaks for who is connected to it. What it says of an id that another source holds counts only when the
+        client came to it: a state, with a clock above all that was heard.
+
+        Raises:
+            MalformedPresence, LimitExceeded: not from a node of ours.
+
+        Source: docs/protocol.md, P8.
+        """
+        told = False
+        for client_id, clock, state in _read(frame):
+            client = self._clients.get(client_id)
+            if client is None:
+                if state is None:
+                    continue
+                client = self._clients[client_id] = _Client(client_id)
+            if client.source == node:
+                if client.is_repetition(clock, state):
+                    continue
+            else:
+                known = client.clock if isinstance(client.source, str) else client.source_clock
+                if state is None or clock <= known:
+                    continue
+                if isinstance(client.source, str):
+                    self._bound.pop(client.source, None)
+                client.previous = client.source
+                client.source = node
+                client.user = None
+                self._gone.pop(client_id, None)
+            client.source_clock = clock
+            client.clock = clock if clock > client.clock else client.clock + 1
+            client.owner()
+            client.state, client.raw = state, None
+            self._dirty[client_id] = None
+            if state is None:
+                client.source = None
+                self._gone[client_id] = now
+            told = True
+        return told
+
+    def node_silent(self, node: bytes, now: float) -> bool:
+        """A node does not answer any more: its people are gone; whether there is something to tell."""
+        told = False
+        for client in [client for client in self._clients.values() if client.source == node]:
+            told = self._end(client, now) or told
+            client.source_clock = -1  # should it come back, it is believed at once
+        return told
+
+    def tick(self, now: float) -> Tick | None:
+        """Everything that changed since the last tick, the newest state per client; None: nothing did.
+
+        Only here, and for who joins, is JSON parsed, to put the true identity in.
+
+        Source: docs/protocol.md, P3, P6, P7.
+        """
+        while self._gone and (len(self._gone) > MAX_GONE or now - next(iter(self._gone.values())) > FORGET_SECONDS):
+            forgotten, _ = self._gone.popitem(last=False)
+            del self._clients[forgotten]
+            self._dirty.pop(forgotten, None)
+        if not self._dirty:
+            return None
+        entries: list[bytes] = []
+        own: list[bytes] = []
+        places: dict[str, int] = {}  # connection → where its own entry stands, if its clock was raised
+        for client_id in self._dirty:
+            client = self._clients[client_id]
+            entry = self._entry(client)
+            if isinstance(client.source, str):
+                if client.clock != client.source_clock:
+                    places[client.source] = len(entries)
+                own.append(entry)
+            elif client.left_here and client.source is None:
+                own.append(entry)
+            client.left_here = False
+            entries.append(entry)
+        exceptions: dict[str, bytes | None] = {}
+        for connection_id in [*places, *(owed for owed in self._owed if owed in self._bound and owed not in places)]:
+            place = places.get(connection_id)
+            mine = entries if place is None else entries[:place] + entries[place + 1 :]
+            mine = mine + [
+                self._entry(self._clients[client_id])
+                for client_id in self._owed.pop(connection_id, ())
+                if client_id not in self._dirty
+                and client_id != self._bound[connection_id]
+                and client_id in self._clients
+            ]
+            exceptions[connection_id] = _frame(mine) if mine else None
+        self._dirty.clear()
+        return Tick(_frame(entries), _frame(own) if own else None, exceptions)
+
+    def states(self, connection_id: str | None = None, user_id: UserId | None = None) -> bytes | None:
+        """Everybody who is there, for a connection that joins; None: nobody is.
+
+        Given who joins, the ids of the same person are left out until the connection announced its own: one of them may
+        be the joiner itself, back before its old connection ended, and its own state would be overwritten.
+        """
+        there = [client for client in self._clients.values() if client.is_there]
+        if connection_id is not None and user_id is not None and connection_id not in self._bound:
+            mine = tuple(client.id for client in there if client.owner() == user_id)
+            if mine:
+                self._owed[connection_id] = mine
+                there = [client for client in there if client.id not in mine]
+        entries = [self._entry(client) for client in there]
+        return _frame(entries) if entries else None
+
+    def own_states(self) -> bytes | None:
+        """Everybody who is connected here, for a node that asks; None: nobody is."""
+        entries = [
+            self._entry(client)
+            for client in self._clients.values()
+            if isinstance(client.source, str) and client.is_there
+        ]
+        return _frame(entries) if entries else None
+
+    def _may_bind(self, connection_id: str, user: User, client_id: int, clock: int) -> bool:
+        """Whether a connection that announces a state for *client_id* becomes its owner."""
+        own = self._bound.get(connection_id)
+        if own is not None and self._clients[own].is_there:
+            return False  # it has its id: this is something it heard
+        client = self._clients.get(client_id)
+        if client is None:
+            return True
+        same = client.owner() == user.id
+        if client.source is None:
+            # Nobody holds it. A late repetition of who left has no newer clock; the person itself comes back with any.
+            return same or clock > max(client.clock, client.source_clock)
+        if not same:
+            return False
+        # One person, two connections: the new one is believed; the old one gets it back by raising the clock, which
+        # a connection that only repeats never does.
+        return client.previous != connection_id or clock > client.source_clock
+
+    def _bind(self, connection_id: str, user: User, client_id: int, now: float) -> _Client:
+        before = self._bound.get(connection_id)
+        client = self._clients.get(client_id)
+        if client is None:
+            client = self._clients[client_id] = _Client(client_id)
+        if before == client_id:
+            return client
+        if before is not None:
+            withdrawn = self._clients[before]
+            withdrawn.source, withdrawn.left_here = None, True
+            self._gone[before] = now
+        if isinstance(client.source, str):
+            self._bound.pop(client.source, None)
+        client.previous = client.source
+        client.source = connection_id
+        client.user, client.user_id = user, user.id
+        self._bound[connection_id] = client_id
+        self._gone.pop(client_id, None)
+        return client
+
+    def _end(self, client: _Client, now: float) -> bool:
+        client.owner()
+        was_there = client.is_there
+        client.source = client.user = client.state = client.raw = None
+        self._gone[client.id] = now
+        if was_there:
+            client.clock += 1
+            self._dirty[client.id] = None
+        return was_there
+
+    def _entry(self, client: _Client) -> bytes:
+        if client.raw is not None and client.user is not None:
+            client.state, client.raw = self._identified(client.raw, client.user), None
+        out = bytearray()
+        write_varuint(out, client.id)
+        write_varuint(out, client.clock)
+        state = b"null" if client.state is None else client.state
+        write_varuint(out, len(state))
+        return bytes(out + state)
+
+    def _identified(self, raw: bytes, user: User) -> bytes | None:
+        """The state with the true identity in it; None for what is no state."""
+        value = _object(raw)
+        if value is None:
+            return None
+        stated = value.get("user")
+        person = dict(stated) if isinstance(stated, dict) else {}
+        person["id"] = user.id
+        if self._overwrite_names:
+            person["name"] = user.name
+        if user.color:
+            person["color"] = user.color
+        value["user"] = person
+        try:
+            return orjson.dumps(value)
+        except TypeError:  # a lone half of a surrogate pair, or too deep
+            try:
+                return json.dumps(value, allow_nan=False).encode()
+            except (ValueError, RecursionError):
+                return None
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    """The JSON object that *raw* is, or None."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # What browsers write and orjson refuses: an escaped lone half of a surrogate pair.
+        try:
+            value = json.loads(raw, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _read(frame: bytes) -> list[tuple[int, int, bytes | None]]:
+    """(client id, clock, JSON or None) of each entry of an awareness update."""
+    size = len(frame)
+    if size > MAX_FRAME_BYTES:
+        raise LimitExceeded("max_presence_frame_bytes", MAX_FRAME_BYTES, "The awareness update is too large.")
+    try:
+        count, p = read_varuint(frame, 0)
+        if count > MAX_FRAME_ENTRIES:
+            raise LimitExceeded("max_presence_entries", MAX_FRAME_ENTRIES, "The awareness update has too many entries.")
+        entries: list[tuple[int, int, bytes | None]] = []
+        for _ in range(count):
+            client_id, p = read_varuint(frame, p)
+            clock, p = read_varuint(frame, p)
+            length, p = read_varuint(frame, p)
+            end = p + length
+            if end > size or clock > MAX_CLOCK:
+                raise MalformedPresence
+            state = frame[p:end]
+            entries.append((client_id, clock, None if state == b"null" else state))
+            p = end
+    except MalformedUpdate:
+        raise MalformedPresence from None
+    if p != size:
+        raise MalformedPresence
+    return entries
+
+
+def _frame(entries: Iterable[bytes]) -> bytes:
+    parts = list(entries)
+    out = bytearray()
+    write_varuint(out, len(parts))
+    return bytes(out) + b"".join(parts)
