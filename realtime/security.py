@@ -115,6 +115,23 @@ class Security:
         self.check_host(request)
         self.check_origin(request)
 
+    def opens_socket(self, request: web.BaseRequest, socket_paths: tuple[str, ...]) -> bool:
+        """Whether a GET of this kind may become a live connection."""
+        return request.path.startswith(socket_paths) or "upgrade" in request.headers.get("Connection", "").lower()
+
+    def check_request(self, request: web.BaseRequest, socket_paths: tuple[str, ...]) -> None:
+        """Host on everything but health, Origin on handshakes and on writes that a cookie may authenticate.
+
+        Raises:
+            ForeignHost, ForeignOrigin.
+        """
+        if request.path not in HOSTLESS_PATHS:
+            self.check_host(request)
+        # a foreign page cannot set Authorization without asking first, and nobody here answers that question
+        is_write = request.method not in SAFE_METHODS and "Authorization" not in request.headers
+        if is_write or self.opens_socket(request, socket_paths):
+            self.check_origin(request)
+
     def peer_address(self, request: web.BaseRequest) -> str:
         """The client's address: of the connection, or what a trusted proxy (LUNEO_PROXIES) says it was."""
         remote = request.remote or ""
@@ -167,27 +184,6 @@ def _origin(raw: str) -> tuple[str, str, int]:
         raise ValueError(raw)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return parts.scheme, host.lower(), parts.port or _default_port(parts.scheme)
-
-
-def security_middleware(
-    security: Security, handshakes: tuple[str, ...] = ()
-) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Host on every request, Origin on handshakes and on writes without an Authorization header, headers on answers.
-
-    Args:
-        handshakes: path prefixes (`/socket.io`, `/yjs/`, `/hocuspocus`) where a GET opens a socket.
-    """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in HOSTLESS_PATHS:
-            security.check_host(request)
-        opens_socket = request.path.startswith(handshakes) or "upgrade" in request.headers.get("Connection", "").lower()
-        if opens_socket or (request.method not in SAFE_METHODS and "Authorization" not in request.headers):
-            security.check_origin(request)
-        return await handler(request)
-
-    return middleware
 
 
 def add_page_headers(response: web.StreamResponse) -> None:

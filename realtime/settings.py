@@ -169,8 +169,6 @@ class Settings:
     # documents
     max_update_bytes: int = _setting("LUNEO_MAX_UPDATE_BYTES", 4 * MIB, "bytes", "one update")
     max_document_bytes: int = _setting("LUNEO_MAX_DOCUMENT_BYTES", 64 * MIB, "bytes", "one document, as one update")
-    max_layers: int = _setting("LUNEO_MAX_LAYERS", 5000, "layers", "layers of a design that are drawn")
-    max_text_characters: int = _setting("LUNEO_MAX_TEXT_CHARACTERS", 20_000, "characters", "text of one layer")
     max_message_characters: int = _setting("LUNEO_MAX_MESSAGE_CHARACTERS", 4000, "characters", "one chat message")
     keyframe_rows: int = _setting("LUNEO_KEYFRAME_ROWS", 500, "rows", "rows of the log after which a keyframe is taken")
     keyframe_bytes: int = _setting(
@@ -229,6 +227,9 @@ class Settings:
     max_image_bytes: int = _setting("LUNEO_MAX_IMAGE_BYTES", 25 * MIB, "bytes", "one uploaded image")
     max_image_pixels: int = _setting("LUNEO_MAX_IMAGE_PIXELS", 50_000_000, "pixels", "one uploaded image, decoded")
     max_render_pixels: int = _setting("LUNEO_MAX_RENDER_PIXELS", 40_000_000, "pixels", "one picture of a design")
+    max_render_image_bytes: int = _setting(
+        "LUNEO_MAX_RENDER_IMAGE_BYTES", 256 * MIB, "bytes", "the images of one picture together"
+    )
     max_renders: int = _setting(
         "LUNEO_MAX_RENDERS", 32, "pictures", "different pictures being made or waited for; more are refused"
     )

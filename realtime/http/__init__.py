@@ -1,0 +1,1 @@
+"""Plain requests: designs, documents, pictures, images, sessions, pages, health."""
