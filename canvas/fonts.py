@@ -97,3 +97,13 @@ def glyph_outline(font_id: str, glyph: int) -> tuple[tuple[str, *tuple[float, ..
     commands: list[tuple[str, *tuple[float, ...]]] = []
     shaper(font_id).draw_glyph(glyph, _PEN, commands)
     return tuple(commands)
+
+
+@lru_cache(maxsize=20_000)
+def glyph_box(font_id: str, glyph: int) -> tuple[int, int, int, int]:
+    """A glyph's ink box in font units, y upwards: left, bottom, right, top; all 0 without ink."""
+    extents = shaper(font_id).get_glyph_extents(glyph)
+    if extents is None:
+        return 0, 0, 0, 0
+    top, right = extents.y_bearing, extents.x_bearing + extents.width
+    return extents.x_bearing, top + extents.height, right, top
