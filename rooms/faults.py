@@ -1,8 +1,8 @@
 """Faults for the proofs: the process kills itself at a named place, the nth time that it comes there.
 
 `LUNEO_FAULT=kill:{place}:{nth}`, only with `LUNEO_TESTING=1`; otherwise `reached` is a call that does nothing. Places
-are those of `PLACES`. A proof could wait for chance to hit the few microseconds between a commit and its acknowledgement; this makes
-it certain, and counted.
+are those of `PLACES`. A proof could wait for chance to hit the few microseconds between a commit and its
+acknowledgement; this makes it certain, and counted.
 """
 
 from __future__ import annotations

@@ -362,9 +362,7 @@ class Room:
 
     async def _log_and_relay(self, admitted: Sequence[tuple[Submission, Entry]]) -> None:
         faults.reached("after-inspection")
-        faults.reached("after-inspection")
         appended = await self._log.append(self.key, [entry for _, entry in admitted])
-        faults.reached("after-commit")
         faults.reached("after-commit")
         if appended.epoch != self.epoch:
             raise Unavailable("The history of this design was cut meanwhile. Come back for the new one.")
@@ -377,7 +375,6 @@ class Room:
         senders = {submission.peer.id for submission, _ in admitted}
         self.peers.send(relayed, senders.pop() if len(senders) == 1 else None)
         self._bus.publish(replication.channel(self.key), replication.encode_rows(self._node, relayed))
-        faults.reached("before-ack")
         faults.reached("before-ack")
         for position, (submission, _) in enumerate(admitted, appended.first):
             submission.settle(Position(position))

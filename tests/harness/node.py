@@ -66,6 +66,7 @@ class Node:
             "PATH": os.environ["PATH"],
             "HOME": str(self.directory),
             "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(ROOT),
             "PORT": str(self.port),
             "LUNEO_DATA_DIR": str(self.directory),
             "LUNEO_WORKERS": "2",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -57,21 +57,27 @@ def resident_bytes(pids: list[int]) -> int:
     return total
 
 
-async def until(
-    look: Callable[[], T] | Callable[[], Coroutine[Any, Any, T]], what: str, within: float = 10.0, every: float = 0.02
-) -> T:
+async def until(look: Callable[[], T], what: str, within: float = 10.0, every: float = 0.02) -> T:
     """Wait until *look* returns something true, and return it.
 
     Raises:
         AssertionError: it did not within the deadline; says *what* was waited for, and what was seen last.
     """
+
+    async def looked() -> T:
+        return look()
+
+    return await eventually(looked, what, within, every)
+
+
+async def eventually(look: Callable[[], Awaitable[T]], what: str, within: float = 10.0, every: float = 0.02) -> T:
+    """`until` for a *look* that has to wait itself."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     while True:
-        seen = look()
-        value = await seen if asyncio.iscoroutine(seen) else seen
-        if value:
-            return value
+        seen = await look()
+        if seen:
+            return seen
         if loop.time() > deadline:
-            raise AssertionError(f"not within {within} s: {what}; seen last: {value!r}")
+            raise AssertionError(f"not within {within} s: {what}; seen last: {seen!r}")
         await asyncio.sleep(every)
