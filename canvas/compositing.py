@@ -1,8 +1,8 @@
 """A Scene and its images → one raster.
 
 Vectors and glyph outlines become SVG of our own making (paths only, never a reference) and are rasterised by resvg,
-many in one call; images are resampled by Pillow; layers go onto each other by source-over in 8-bit sRGB, in the order of
-painting.
+many in one call; images are resampled by Pillow; layers go onto each other by source-over in 8-bit sRGB, in the
+order of painting.
 For worker processes only. Source: docs/protocol.md, C14 to C26; what a picture is of, C28.
 """
 
