@@ -1,7 +1,7 @@
 """Untrusted upload bytes → a bounded picture in one of three formats, upright, in sRGB, with nothing in it but pixels.
 
-For worker processes only: decoders are where hostile files strike, and a worker's memory and time are limited from outside.
-Source: docs/protocol.md, C29.
+For worker processes only: decoders are where hostile files strike, and a worker's memory and time are limited from
+outside. Source: docs/protocol.md, C29.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", *(("AVIF",) if features.check("a
 """The allow-list: Pillow is asked for these alone, so no other parser ever sees the bytes."""
 LOSSLESS: Final = frozenset({"PNG", "GIF"})
 QUALITY: Final = 92
+TOO_MANY_PIXELS: Final = "A picture may have at most {} pixels in all."
 LARGE_PIXELS: Final = 8_000_000
 """Above this a PNG is compressed less thoroughly, which takes a third of the time."""
 
@@ -39,31 +40,36 @@ class StoredImage:
     height: int
 
 
-def decode(data: bytes) -> StoredImage:
+def decode(data: bytes, max_bytes: int | None = None, max_pixels: int | None = None) -> StoredImage:
     """Read an upload and write it anew.
 
     Args:
         data: the file as it came; of an animation the first frame counts.
+        max_bytes: instead of `limits.imageBytes`.
+        max_pixels: instead of `limits.imagePixels`.
 
     Raises:
-        ImageTooLarge: over `limits.imageBytes`, `imageEdge`, `imagePixels` or `imageFrames`; told before any pixel is read.
+        ImageTooLarge: over `limits.imageBytes`, `imageEdge`, `imagePixels` or `imageFrames`; no pixel was read.
         ImageFormatRefused: not a PNG, JPEG, WebP, GIF or AVIF, whatever it is called.
         ImageBroken: of such a format, but damaged or cut off.
     """
-    _bound("imageBytes", len(data), "A picture may have at most {} bytes.")
+    pixels_limit = max_pixels or LIMITS["imagePixels"]
+    _bound("imageBytes", len(data), max_bytes or LIMITS["imageBytes"], "A picture may have at most {} bytes.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is bounded here, more tightly
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            picture: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             format = picture.format or ""
-            _bound("imageEdge", max(picture.size), "A picture may be at most {} pixels wide or high.")
-            _bound("imagePixels", picture.width * picture.height, "A picture may have at most {} pixels in all.")
-            _bound("imageFrames", getattr(picture, "n_frames", 1), "An animation may have at most {} frames.")
+            _bound(
+                "imageEdge", max(picture.size), LIMITS["imageEdge"], "A picture may be at most {} pixels wide or high."
+            )
+            _bound("imagePixels", picture.width * picture.height, pixels_limit, TOO_MANY_PIXELS)
+            frames = getattr(picture, "n_frames", 1)
+            _bound("imageFrames", frames, LIMITS["imageFrames"], "An animation may have at most {} frames.")
             picture.load()
             picture = _plain(picture)
     except Image.DecompressionBombError as error:
-        maximum = LIMITS["imagePixels"]
-        raise ImageTooLarge("imagePixels", maximum, f"A picture may have at most {maximum} pixels in all.") from error
+        raise ImageTooLarge("imagePixels", pixels_limit, TOO_MANY_PIXELS.format(pixels_limit)) from error
     except UnidentifiedImageError as error:
         raise ImageFormatRefused from error
     except _BROKEN as error:
@@ -72,8 +78,7 @@ def decode(data: bytes) -> StoredImage:
     return StoredImage(stored, media_type, *picture.size)
 
 
-def _bound(limit: str, value: int, sentence: str) -> None:
-    maximum = LIMITS[limit]
+def _bound(limit: str, value: int, maximum: int, sentence: str) -> None:
     if value > maximum:
         raise ImageTooLarge(limit, maximum, sentence.format(maximum))
 
@@ -87,7 +92,7 @@ def _plain(picture: Image.Image) -> Image.Image:
         picture = _in_srgb(picture, profile)
     has_alpha = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
     picture = picture.convert("RGBA" if has_alpha else "RGB")
-    if has_alpha and picture.getextrema()[3] == (255, 255):
+    if has_alpha and picture.getchannel("A").getextrema() == (255, 255):
         picture = picture.convert("RGB")
     picture.info = {}
     return picture
@@ -120,7 +125,7 @@ def _in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _encode(picture: Image.Image, *, lossless: bool) -> tuple[bytes, str]:
-    """The same pixels always make the same bytes: lossless stays lossless, the rest becomes JPEG, or WebP if it has alpha."""
+    """Lossless stays lossless, the rest becomes JPEG, or WebP if it has alpha; equal pixels make equal bytes."""
     out = io.BytesIO()
     if lossless:
         picture.save(out, "PNG", compress_level=3 if picture.width * picture.height > LARGE_PIXELS else 6)

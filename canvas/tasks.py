@@ -29,9 +29,9 @@ def scene(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, An
         buffers: a state and the updates after it, causes before effects.
 
     Returns:
-        `hash`, and `views`: for each its `view`, `hash`, `layers` (how many, groups included), `assets` (sorted), `missing`
-        (code points without a glyph, sorted); and the canonical JSON of each view's Scene. `hash` is the view's own if one was
-        asked for, else the SHA-256 of all views' hashes, joined.
+        `hash` (the view's own if one was asked for, else the SHA-256 of all views' hashes, joined), `layers` (how many,
+        groups included), `images` (the assets shown, sorted), `missing` (code points without a glyph, sorted), and
+        `views`: the same of each view, with its `view`; and the canonical JSON of each view's Scene.
     """
     product = products.product(_text(arguments, "product"))
     wanted = [arguments["view"]] if arguments.get("view") is not None else list(product.views)
@@ -40,7 +40,14 @@ def scene(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, An
     hashes = [scene.hash for scene in scenes]
     whole = hashes[0] if arguments.get("view") is not None else hashlib.sha256("".join(hashes).encode()).hexdigest()
     summaries = [summary(view, scene) for view, scene in zip(wanted, scenes, strict=True)]
-    return {"hash": whole, "views": summaries}, [scene.canonical for scene in scenes]
+    answer = {
+        "hash": whole,
+        "layers": sum(one["layers"] for one in summaries),
+        "images": sorted({asset for one in summaries for asset in one["images"]}),
+        "missing": sorted({code_point for one in summaries for code_point in one["missing"]}),
+        "views": summaries,
+    }
+    return answer, [scene.canonical for scene in scenes]
 
 
 def summary(view: str, scene: Scene) -> dict[str, Any]:
@@ -54,15 +61,15 @@ def summary(view: str, scene: Scene) -> dict[str, Any]:
         missing.update(layer.get("miss", ()))
         if layer.get("a") is not None:
             assets.add(layer["a"])
-    return {"view": view, "hash": scene.hash, "layers": layers, "assets": sorted(assets), "missing": sorted(missing)}
+    return {"view": view, "hash": scene.hash, "layers": layers, "images": sorted(assets), "missing": sorted(missing)}
 
 
 def render(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     """Draw a Scene.
 
     Args:
-        arguments: `format` (png, jpeg, webp), `width` in pixels or `dpi`, `part` (area or view; area if absent), `images`: the
-            SHA-256 of the pictures in *buffers*, in their order.
+        arguments: `format` (png, jpeg, webp), `width` in pixels or `dpi`, `part` (area or view; area if absent),
+            `images`: the SHA-256 of the pictures in *buffers*, in their order.
         buffers: the Scene's canonical JSON, then the pictures.
 
     Returns:
@@ -90,10 +97,14 @@ def render(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, A
 def decode_image(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     """Read an upload and write it anew, as `images.decode`.
 
+    Args:
+        arguments: `max_bytes` and `max_pixels`, where a node is to take less or more than the schema's limits.
+        buffers: the upload.
+
     Returns:
         `media_type`, `width`, `height`, `sha256` of the new bytes; and the new bytes.
     """
-    stored = images.decode(buffers[0])
+    stored = images.decode(buffers[0], arguments.get("max_bytes"), arguments.get("max_pixels"))
     sha256 = hashlib.sha256(stored.data).hexdigest()
     about = {"media_type": stored.media_type, "width": stored.width, "height": stored.height, "sha256": sha256}
     return about, [stored.data]
