@@ -150,7 +150,7 @@ class Settings:
         "LUNEO_WORKERS", 0, "processes", "worker processes", zero="one per processor, at least 2, at most 8", maximum=64
     )
     worker_memory_bytes: int = _setting(
-        "LUNEO_WORKER_MEMORY_BYTES", 1024 * MIB, "bytes", "address space of one worker", minimum=256 * MIB
+        "LUNEO_WORKER_MEMORY_BYTES", 1024 * MIB, "bytes", "memory of one request in a worker", minimum=256 * MIB
     )
     worker_seconds: float = _setting(
         "LUNEO_WORKER_SECONDS", 10.0, "seconds", "a request in a worker is killed after this"
@@ -168,7 +168,7 @@ class Settings:
     )
     # documents
     max_update_bytes: int = _setting("LUNEO_MAX_UPDATE_BYTES", 4 * MIB, "bytes", "one update")
-    max_document_bytes: int = _setting("LUNEO_MAX_DOCUMENT_BYTES", 64 * MIB, "bytes", "one document, as one update")
+    max_document_bytes: int = _setting("LUNEO_MAX_DOCUMENT_BYTES", 16 * MIB, "bytes", "one document, as one update")
     max_message_characters: int = _setting("LUNEO_MAX_MESSAGE_CHARACTERS", 4000, "characters", "one chat message")
     keyframe_rows: int = _setting("LUNEO_KEYFRAME_ROWS", 500, "rows", "rows of the log after which a keyframe is taken")
     keyframe_bytes: int = _setting(
@@ -211,8 +211,11 @@ class Settings:
         "LUNEO_UNAUTHENTICATED_SECONDS", 10.0, "seconds", "how long a connection may take to say who it is"
     )
     max_token_bytes: int = _setting("LUNEO_MAX_TOKEN_BYTES", 8 * KIB, "bytes", "one token", minimum=256)
+    outbox_bytes: int = _setting(
+        "LUNEO_OUTBOX_BYTES", MIB, "bytes", "waiting for one connection's reader; over it, updates wait in the log"
+    )
     max_outbox_bytes: int = _setting(
-        "LUNEO_MAX_OUTBOX_BYTES", 4 * MIB, "bytes", "waiting to be written to one connection; over it, see O1"
+        "LUNEO_MAX_OUTBOX_BYTES", 32 * MIB, "bytes", "waiting for one connection's reader; over it, it is cut"
     )
     ping_seconds: float = _setting("LUNEO_PING_SECONDS", 10.0, "seconds", "between two pings of a connection")
     ping_timeout_seconds: float = _setting(
@@ -314,8 +317,8 @@ class Settings:
         return "\n".join(lines)
 
 
-_NOT_SETTINGS = frozenset({"LUNEO_PROVE", "LUNEO_NODE"})
-"""Read by the proofs and by `serve --nodes`, not by a node."""
+_NOT_SETTINGS = frozenset({"LUNEO_PROVE", "LUNEO_SEED", "LUNEO_TESTING", "LUNEO_FAULT", "LUNEO_NODE"})
+"""Read by the proofs and by `serve --nodes`."""
 
 
 def _shown(field: dataclasses.Field[Any]) -> str:
@@ -394,8 +397,8 @@ def _database(raw: str, about: _About) -> str:
     parts = _split(raw)
     if parts.scheme in ("postgres", "postgresql"):
         return "postgresql+asyncpg" + raw[len(parts.scheme) :]
-    if parts.scheme not in ("postgresql+asyncpg", "sqlite+aiosqlite"):
-        raise _Wrong("must begin with postgresql+asyncpg:// or sqlite+aiosqlite:///.")
+    if parts.scheme not in ("postgresql+asyncpg", "sqlite+aiosqlite", "sqlite"):
+        raise _Wrong("must begin with postgresql+asyncpg:// or sqlite:///.")
     return raw
 
 
@@ -517,4 +520,8 @@ def _contradictions(settings: Settings, wrong: set[str]) -> list[str]:
         problems.append("LUNEO_JWT_BRANDS is needed with LUNEO_JWKS_URL: the brands that this issuer may speak for.")
     if settings.max_update_bytes > settings.max_document_bytes:
         problems.append("LUNEO_MAX_UPDATE_BYTES must not be above LUNEO_MAX_DOCUMENT_BYTES.")
+    if settings.max_outbox_bytes < settings.max_document_bytes:
+        problems.append(
+            "LUNEO_MAX_OUTBOX_BYTES must not be below LUNEO_MAX_DOCUMENT_BYTES: a joiner is sent all of it."
+        )
     return problems

@@ -1,0 +1,279 @@
+"""The composition root: opens the parts of a node in order, and closes them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from aiohttp import web
+
+from canvas.products import PRODUCTS
+from realtime.auth import Authenticator, Jwks
+from realtime.bus import LocalBus
+from realtime.door import Door
+from realtime.http.parts import HttpMetrics, Parts
+from realtime.http.server import build_app
+from realtime.outbox import OutboxLimits
+from realtime.protocols.socketio_wire import LiveServer, SocketLimits
+from realtime.redis_bus import RedisBus
+from realtime.security import Security
+from realtime.settings import Settings
+from rooms.access import Access
+from rooms.assets import AssetLimits, ImageStore
+from rooms.metrics import Metrics
+from rooms.recency import Recency
+from rooms.registry import RegistryLimits, RoomRegistry
+from rooms.renders import RenderLimits, Renders
+from rooms.room import RoomLimits
+from rooms.workers import Workers
+from storage.assets import Assets
+from storage.blobs import Blobs
+from storage.database import migrate, open_database
+from storage.designs import Designs
+from storage.keyframes import Keyframes
+from storage.memberships import Memberships
+from storage.secrets import Secrets
+from storage.update_log import UpdateLog
+from storage.users import Users
+
+log = logging.getLogger(__name__)
+
+COOKIE_KEY = "guest-cookies"
+COOKIE_KEY_BYTES = 32
+FRAME_OVERHEAD_BYTES = 64 * 1024
+"""What a frame may hold beside its update: the event's name, an acknowledgement's number."""
+MAX_HEADERS = 64
+IDLE_SECONDS = 75.0
+"""A connection that is kept for further requests is closed after this; proxies give up theirs after 60."""
+BACKLOG = 1024
+
+
+class PortTaken(Exception):
+    """Somebody else listens there, or may not; the sentence is for whoever starts the node."""
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound socket that does not listen yet, so that nobody is let in before everything is open.
+
+    Args:
+        shared: several processes bind the same port, and the kernel spreads the connections.
+
+    Raises:
+        PortTaken: the address is in use, is none of this machine's, or may not be bound.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise PortTaken(f"HOST={host} is no address of this machine ({error.strerror}).") from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"Port {port} of {host} is in use: another program listens there. Stop it, or choose another PORT."
+            ) from None
+        raise PortTaken(f"Port {port} of {host} cannot be used ({error.strerror}). Choose another PORT.") from None
+    return bound
+
+
+def address_of(settings: Settings, bound: socket.socket) -> str:
+    """The address a browser takes."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{bound.getsockname()[1]}"
+
+
+async def serve(
+    settings: Settings, bound: socket.socket, stop: asyncio.Event, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Run one node on *bound* until *stop* is set; what opens first closes last.
+
+    Raises:
+        StorageError, BusUnreachable, Unavailable: a part did not open; what was open is closed again.
+    """
+    async with open_parts(settings) as (parts, live), listening(settings, parts, live, bound):
+        log.info("node ready", extra={"mode": "open" if settings.is_open else "closed", "pid": os.getpid()})
+        on_ready()
+        await stop.wait()
+        log.info("node stopping")
+        # not ready first, so that balancers look elsewhere; then the sockets, whose clients come back by themselves
+        parts.draining = True
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServer]]:
+    """Everything of a node but its port."""
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        url = settings.effective_database_url
+        await migrate(url)
+        database = await enter(open_database(url))
+        blobs = Blobs(settings.blob_dir)
+        await blobs.sweep()
+        metrics = Metrics()
+        cookie_key = await Secrets(database).ensure(COOKIE_KEY, lambda: os.urandom(COOKIE_KEY_BYTES))
+        jwks = await enter(Jwks(settings.jwks_url)) if settings.jwks_url else None
+        authenticator = Authenticator(settings, cookie_key, jwks)
+        bus = _bus(settings)
+        await stack.enter_async_context(bus)
+        workers = await enter(
+            Workers(settings.effective_worker_count, settings.worker_memory_bytes, max_queue=settings.worker_queue)
+        )
+        designs, users, memberships, assets = (
+            Designs(database),
+            Users(database),
+            Memberships(database),
+            Assets(database),
+        )
+        access = Access(designs, memberships, users, default_product=next(iter(PRODUCTS)))
+        recency = await enter(Recency(designs))
+        rooms = await enter(
+            RoomRegistry(
+                update_log=await enter(UpdateLog(database)),
+                keyframes=Keyframes(database),
+                workers=workers,
+                bus=bus,
+                metrics=metrics,
+                room_limits=_room_limits(settings),
+                limits=RegistryLimits(settings.max_rooms, settings.room_idle_seconds),
+                trust_names=not settings.is_open,
+                on_commit=recency.edited,
+            )
+        )
+        images = ImageStore(assets, blobs, workers, _asset_limits(settings))
+        renders = await enter(Renders(rooms, workers, assets, blobs, metrics, _render_limits(settings)))
+        live = LiveServer(
+            door=Door(authenticator, access, rooms),
+            metrics=metrics,
+            limits=_socket_limits(settings),
+            outbox_limits=_outbox_limits(settings),
+        )
+        parts = Parts(
+            settings=settings,
+            authenticator=authenticator,
+            security=Security(settings),
+            database=database,
+            bus=bus,
+            workers=workers,
+            designs=designs,
+            memberships=memberships,
+            users=users,
+            access=access,
+            images=images,
+            renders=renders,
+            rooms=rooms,
+            metrics=HttpMetrics(metrics.registry),
+        )
+        yield parts, live
+
+
+def _bus(settings: Settings) -> RedisBus | LocalBus:
+    if not settings.redis_url:
+        return LocalBus(settings.bus_queue_bytes)
+    return RedisBus(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        queue_bytes=settings.bus_queue_bytes,
+        heartbeat_seconds=settings.bus_heartbeat_seconds,
+    )
+
+
+def _room_limits(settings: Settings) -> RoomLimits:
+    return RoomLimits(
+        max_update_bytes=settings.max_update_bytes,
+        max_document_bytes=settings.max_document_bytes,
+        inbox_updates=settings.max_inbox_updates,
+        inbox_bytes=settings.max_inbox_bytes,
+        keyframe_rows=settings.keyframe_rows,
+        keyframe_bytes=settings.keyframe_bytes,
+    )
+
+
+def _asset_limits(settings: Settings) -> AssetLimits:
+    return AssetLimits(
+        settings.max_image_bytes, settings.max_image_pixels, settings.max_uploads, settings.worker_seconds
+    )
+
+
+def _render_limits(settings: Settings) -> RenderLimits:
+    return RenderLimits(
+        settings.max_renders, settings.render_seconds, settings.render_cache_bytes, settings.max_render_image_bytes
+    )
+
+
+def _socket_limits(settings: Settings) -> SocketLimits:
+    return SocketLimits(
+        max_frame_bytes=settings.max_update_bytes + FRAME_OVERHEAD_BYTES,
+        max_documents=settings.max_documents_per_connection,
+        join_seconds=settings.unauthenticated_seconds,
+        ping_interval_seconds=settings.ping_seconds,
+        ping_timeout_seconds=settings.ping_timeout_seconds,
+    )
+
+
+def _outbox_limits(settings: Settings) -> OutboxLimits:
+    return OutboxLimits(soft_bytes=settings.outbox_bytes, hard_bytes=settings.max_outbox_bytes)
+
+
+@contextlib.asynccontextmanager
+async def listening(settings: Settings, parts: Parts, live: LiveServer, bound: socket.socket) -> AsyncIterator[None]:
+    """Answer on *bound* while the block runs; then stop listening, send the sockets away, let requests end."""
+    app = build_app(parts)
+    live.attach(app)
+    runner = web.AppRunner(
+        app,
+        access_log=None,  # its lines hold the query string, where a token may stand
+        keepalive_timeout=IDLE_SECONDS,
+        # a token in an address or a header is the longest line there is
+        max_line_size=settings.max_token_bytes + 1024,
+        max_field_size=settings.max_token_bytes + 1024,
+        max_headers=MAX_HEADERS,
+        auto_decompress=False,
+        shutdown_timeout=settings.drain_seconds,
+    )
+    await runner.setup()
+    try:
+        site = _Site(runner, bound, backlog=BACKLOG)
+        site.first_request_seconds = settings.unauthenticated_seconds
+        await site.start()
+        yield
+        await site.stop()
+        live.close_all()
+    finally:
+        await runner.cleanup()
+
+
+class _Site(web.SockSite):
+    """A listening socket whose connections must send a whole first request in time; aiohttp alone gives them
+    as long as it keeps idle ones."""
+
+    first_request_seconds: float = 10.0
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        loop = asyncio.get_running_loop()
+        make = self._runner.server
+        assert make is not None
+
+        def connection() -> Any:
+            protocol = make()
+            loop.call_later(self.first_request_seconds, _close_without_request, protocol)
+            return protocol
+
+        self._server = await loop.create_server(connection, sock=self._sock, backlog=self._backlog)
+
+
+def _close_without_request(protocol: Any) -> None:
+    if protocol._request_count == 0:
+        protocol.force_close()
