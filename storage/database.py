@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Engine, Table, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage import engines
-from storage.errors import DatabaseBusy, DatabaseMisconfigured, DatabaseUnavailable, InvalidValue, StorageError
+from storage.errors import DatabaseBusy, DatabaseMisconfigured
+from storage.failures import translated
 from storage.migration import migrate as migrate
 
 WRITE_LOCK_SECONDS = 10.0
@@ -28,11 +27,10 @@ RETRY_SECONDS = 0.02
 """The first pause between two attempts; each further one is twice as long, and all are jittered."""
 PING_SECONDS = 2.0
 
-_BUSY_STATES = {"40001", "40P01", "55P03", "53300", "57014"}
-"""serialisation failure, deadlock, lock not available, too many connections, statement timeout"""
-_DATA_EXCEPTION = "22"
-
 T = TypeVar("T")
+
+Transaction: TypeAlias = AsyncConnection
+"""What the caller's transaction is handed over as; those above storage need no other word of SQLAlchemy's."""
 
 
 class Database:
@@ -205,34 +203,3 @@ async def _durability(database: Database) -> str:
 def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
     with translated(), engine.begin() as connection:
         return work(connection)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turns what drivers raise into our own sentences; broken rules of tables and SQL stay as they are."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except PoolTimeout as error:
-        raise DatabaseBusy("All connections to the database are in use. Try again in a moment.") from error
-    except (IntegrityError, ProgrammingError):
-        raise
-    except DataError as error:
-        raise InvalidValue("The database cannot hold one of the values.") from error
-    except DBAPIError as error:
-        raise _meaning(error) from error
-    except OverflowError as error:
-        raise InvalidValue("A number is too large for the database.") from error
-    except (OSError, TimeoutError) as error:
-        raise DatabaseUnavailable("The database does not answer. Try again in a moment.") from error
-
-
-def _meaning(error: DBAPIError) -> StorageError:
-    state = getattr(error.orig, "sqlstate", None)
-    words = str(error.orig)
-    if state is not None and state.startswith(_DATA_EXCEPTION):  # SQLAlchemy has no class for asyncpg's
-        return InvalidValue("The database cannot hold one of the values.")
-    if state in _BUSY_STATES or (state is None and "database is locked" in words):
-        return DatabaseBusy("The database is busy. Try again in a moment.")
-    return DatabaseUnavailable("The database could not do this. Try again in a moment.")

@@ -14,6 +14,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.engine import Connection
 
 from storage import engines
+from storage.failures import translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK_SECONDS = 60.0
@@ -32,7 +33,8 @@ async def migrate(url: str, revision: str = "head") -> None:
 
     Raises:
         DatabaseMisconfigured: an address that cannot be used.
-        OSError, SQLAlchemyError: the database does not answer, or a step failed.
+        DatabaseBusy: another node has been migrating for `MIGRATION_LOCK_SECONDS`.
+        DatabaseUnavailable: the database does not answer, or cannot do a step.
     """
     await asyncio.to_thread(_run, engines.parse_url(url), revision, upwards=True)
 
@@ -43,7 +45,7 @@ async def revert(url: str, revision: str = "base") -> None:
 
 
 def _run(url: URL, revision: str, *, upwards: bool) -> None:
-    with _one_at_a_time:
+    with _one_at_a_time, translated():
         if engines.dialect_of(url) == "sqlite":
             _run_sqlite(url, revision, upwards=upwards)
         else:
