@@ -291,8 +291,9 @@ class Presence:
             return True
         same = client.owner() == user.id
         if client.source is None:
-            # Nobody holds it. A late repetition of who left has no newer clock; the person itself comes back with any.
-            return same or clock > max(client.clock, client.source_clock)
+            # Nobody holds it. Who has announced nothing else yet is its owner, back with any clock (a program without a
+            # cookie is a new guest each time); of others it may be a late repetition of who left, with no newer clock.
+            return same or own is None or clock > max(client.clock, client.source_clock)
         if not same:
             return False
         # One person, two connections: the new one is believed; the old one gets it back by raising the clock, which
