@@ -147,7 +147,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
                 metrics=metrics,
                 room_limits=_room_limits(settings),
                 limits=RegistryLimits(settings.max_rooms, settings.room_idle_seconds),
-                trust_names=not settings.is_open,
+                overwrite_names=not settings.is_open,
                 on_commit=recency.edited,
             )
         )

@@ -78,7 +78,7 @@ class RoomRegistry:
         metrics: Metrics,
         room_limits: RoomLimits | None = None,
         limits: RegistryLimits | None = None,
-        trust_names: bool = False,
+        overwrite_names: bool = False,
         on_commit: Callable[[DocumentKey, float], None] = lambda key, at: None,
     ) -> None:
         self.node = os.urandom(replication.NODE_ID_BYTES)
@@ -89,7 +89,7 @@ class RoomRegistry:
         self._metrics = metrics
         self._room_limits = room_limits or RoomLimits()
         self._limits = limits or RegistryLimits()
-        self._trust_names = trust_names
+        self._overwrite_names = overwrite_names
         self._on_commit = on_commit
         self._rooms: dict[DocumentKey, Room] = {}
         self._opening: dict[DocumentKey, asyncio.Task[Room]] = {}
@@ -165,7 +165,7 @@ class RoomRegistry:
             metrics=self._metrics,
             background=self._tasks,
             on_commit=self._on_commit,
-            trust_names=self._trust_names,
+            overwrite_names=self._overwrite_names,
         )
         try:
             async with asyncio.timeout(OPEN_SECONDS):

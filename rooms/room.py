@@ -97,12 +97,12 @@ class Room:
         metrics: Metrics,
         background: asyncio.TaskGroup,
         on_commit: Callable[[DocumentKey, float], None],
-        trust_names: bool,
+        overwrite_names: bool,
     ) -> None:
         self.key = key
         self.limits = limits
         self.peers = Peers()
-        self.presence = Presence(overwrite_names=trust_names)
+        self.presence = Presence(overwrite_names=overwrite_names)
         self.epoch = Epoch(1)
         self.history = History(Prefix(Epoch(1), Position(0), EMPTY_UPDATE))
         self.emptied_at = time.monotonic()
