@@ -137,7 +137,7 @@ async def test_a_cut_designers_cursor_goes_and_comes_back_by_itself(
     client = (await ada.report("ada"))["client"]
     await ada.do("presence", name="ada", state={"cursor": 1})
     await ben.sees("ben", client, key="cursor", value=1)
-    for _ in range(3):
+    for turn in range(3):
         await ada.do("cut", names=["ada"])
         await ada.ready("ada")
         await ben.sees("ben", client, key="cursor", value=1)

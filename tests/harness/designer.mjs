@@ -22,6 +22,7 @@ class Designer {
     this.events = []
     this.acked = []
     this.sent = 0
+    this.outstanding = new Set()
     this.refused = []
     this.marks = 0
   }
@@ -64,7 +65,10 @@ class Acked extends Designer {
     this.doc.on('update', (update, origin) => {
       if (origin === this) return
       const own = { number: ++this.sent, clock: Y.getState(this.doc.store, this.doc.clientID), mark: this.marks }
+      const sent = { online: this.socket.connected }
+      this.outstanding.add(sent)
       this.socket.emit('sync-update', update, (answer) => {
+        this.outstanding.delete(sent)
         if (answer.ok) this.acked.push({ ...own, position: answer.position })
         else this.refused.push(answer)
       })
@@ -76,7 +80,11 @@ class Acked extends Designer {
       Y.applyUpdate(this.doc, new Uint8Array(update), this)
       this.ready = true
     }))
-    this.socket.on('disconnect', () => { this.ready = false })
+    this.socket.on('disconnect', () => {
+      this.ready = false
+      // What was under way is never answered now; what was emitted offline is still to be sent.
+      for (const sent of this.outstanding) if (sent.online) this.outstanding.delete(sent)
+    })
     this.awareness.on('update', ({ added, updated, removed }, origin) => {
       if (origin !== this) this.socket.volatile.emit('awareness-update', awareness.encodeAwarenessUpdate(this.awareness, [...added, ...updated, ...removed]))
     })
@@ -163,7 +171,7 @@ const commands = {
   },
   async 'until-ready'({ names, within }) { return { met: await until(() => of(names).every((d) => d.ready), within) } },
   async 'until-gone'({ names, within }) { return { met: await until(() => of(names).every((d) => !d.connected), within) } },
-  async 'until-acked'({ names, within }) { return { met: await until(() => of(names).every((d) => d.acked.length + d.refused.length >= d.sent), within) } },
+  async 'until-acked'({ names, within }) { return { met: await until(() => of(names).every((d) => d.outstanding.size === 0), within) } },
   async 'until-equal'({ names, within }) {
     const equal = () => of(names).every((d) => d.ready) && new Set(of(names).map((d) => digest(d.doc))).size === 1
     const met = await until(equal, within)

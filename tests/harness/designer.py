@@ -104,7 +104,7 @@ class Designers:
         return str(answer["digests"][0])
 
     async def acked(self, *names: str, within: float = 20.0) -> None:
-        """Wait until every update that was sent is answered."""
+        """Wait until every update is answered, but those that were under way when a connection ended."""
         answer = await self.do("until-acked", names=names, within=within)
         assert answer["met"], f"not every update was answered within {within} s"
 
