@@ -42,6 +42,7 @@ PAGE_HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Server": "Luneo Live",
 }
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

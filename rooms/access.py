@@ -95,7 +95,14 @@ class Access:
             raise NotFound("design")
         grant = await self._grant(user, id)
         await self.see(user)
+        if make and user.is_guest:
+            await self._belong(user, id)
         return Entry(design, grant)
+
+    async def _belong(self, guest: User, id: DesignId) -> None:
+        """In open mode whoever has come into a design belongs to it, so that the others can name them."""
+        if await self._memberships.role(guest.brand, id, guest.id) is None:
+            await self._memberships.put(guest.brand, id, guest.id, Role.EDITOR.value)
 
     async def _make_for(self, guest: User, id: DesignId) -> Design | None:
         try:

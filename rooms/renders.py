@@ -58,9 +58,13 @@ class SceneAt:
 
 @dataclass(frozen=True, slots=True)
 class PictureRequest:
-    """What is asked for: a view of the product, a format of `MEDIA_TYPES`, and its width in pixels or its dpi."""
+    """What is asked for: a view of the product, a format of `MEDIA_TYPES`, and its width in pixels or its dpi.
+
+    `part` is `area`, the print area alone, or `view`, the product with it.
+    """
 
     view: str
+    part: str
     format: str
     width: int | None = None
     dpi: int | None = None
@@ -122,26 +126,30 @@ class Renders:
             TaskFailed: the document cannot be read as a design, or the product has no such view.
         """
         position, pieces = await self._rooms.state(key)
-        return [await self._scene(key, position, pieces, product, view) for view in views]
+        names = [(key, position, product, view) for view in views]
+        known = [self._scenes.get(name) for name in names]
+        if any(scene is None for scene in known):
+            # one view, or all of them: the document is read once for either
+            view = views[0] if len(views) == 1 else None
+            made = await self._once(
+                ("scene", key, position, product, view),
+                lambda: self._make_scenes(key, position, pieces, product, view),
+            )
+            return [made[view] for view in views]
+        return [scene for scene in known if scene is not None]
 
-    async def _scene(
-        self, key: DocumentKey, position: Position, pieces: list[bytes], product: str, view: str
-    ) -> SceneAt:
-        name = (key, position, product, view)
-        known = self._scenes.get(name)
-        if known is not None:
-            return known
-        return await self._once(("scene", *name), lambda: self._make_scene(name, position, pieces, product, view))
-
-    async def _make_scene(
-        self, name: Hashable, position: Position, pieces: list[bytes], product: str, view: str
-    ) -> SceneAt:
-        facts, (body,) = await self._workers.call(
+    async def _make_scenes(
+        self, key: DocumentKey, position: Position, pieces: list[bytes], product: str, view: str | None
+    ) -> dict[str, SceneAt]:
+        facts, bodies = await self._workers.call(
             "scene", {"product": product, "view": view}, pieces, deadline_seconds=self._limits.render_seconds
         )
-        scene = SceneAt(position, str(facts["hash"]), body, tuple(cast("list[str]", facts["images"])))
-        self._scenes.put(name, scene, len(body))
-        return scene
+        scenes: dict[str, SceneAt] = {}
+        for about, body in zip(cast("list[dict[str, Any]]", facts["views"]), bodies, strict=True):
+            scene = SceneAt(position, about["hash"], body, tuple(about["images"]))
+            scenes[about["view"]] = scene
+            self._scenes.put((key, position, product, about["view"]), scene, len(body))
+        return scenes
 
     async def etag(self, key: DocumentKey, scene: SceneAt, request: PictureRequest) -> tuple[str, tuple[str, ...]]:
         """The picture's name, and the images of the scene that are there to be drawn."""
@@ -150,7 +158,17 @@ class Renders:
             present |= (await self._assets.find(key.brand, scene.images[start : start + MAX_NAMES])).keys()
         drawn = tuple(name for name in scene.images if name in present)
         # an image may come after the design that shows it, so which ones are there is part of what is seen
-        seen = (RENDERING, scene.hash, *drawn, "", request.view, request.format, request.width, request.dpi)
+        seen = (
+            RENDERING,
+            scene.hash,
+            *drawn,
+            "",
+            request.view,
+            request.part,
+            request.format,
+            request.width,
+            request.dpi,
+        )
         return hashlib.sha256("\n".join(map(str, seen)).encode()).hexdigest()[:40], drawn
 
     async def picture(
@@ -190,7 +208,7 @@ class Renders:
                 )
             images.append(image)
             names.append(sha256)
-        arguments: dict[str, object] = {"images": names, "format": request.format}
+        arguments: dict[str, object] = {"images": names, "format": request.format, "part": request.part}
         arguments.update({"width": request.width} if request.width is not None else {"dpi": request.dpi})
         facts, (body,) = await self._workers.call(
             "render", arguments, [scene.body, *images], deadline_seconds=self._limits.render_seconds

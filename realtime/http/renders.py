@@ -22,6 +22,7 @@ PREVIEW_WIDTH = 2048
 WIDTHS = (16, 8192)
 DPIS = (10, 1200)
 MM_PER_INCH = 25.4
+PARTS = ("area", "view")
 NOT_YET = frozenset({"svg", "pdf"})
 
 
@@ -87,7 +88,10 @@ def picture_request(request: web.Request, view: products.View, max_pixels: int) 
         raise RequestError("Give `width` or `dpi`, not both: one follows from the other.", field="dpi")
     if width is None and dpi is None:
         width = DEFAULT_WIDTH
-    width_mm, height_mm = view.size_mm
+    part = request.query.get("part", "area")
+    if part not in PARTS:
+        raise RequestError(f"`part` must be one of {', '.join(PARTS)}.", field="part")
+    width_mm, height_mm = view.size_mm if part == "view" else view.area_mm[2:]
     scale = width / width_mm if width is not None else (dpi or 0) / MM_PER_INCH
     if width_mm * scale * height_mm * scale > max_pixels:
         raise LimitExceeded(
@@ -95,7 +99,7 @@ def picture_request(request: web.Request, view: products.View, max_pixels: int) 
             max_pixels,
             f"A picture may have {max_pixels} pixels (LUNEO_MAX_RENDER_PIXELS). Ask for a smaller one.",
         )
-    return PictureRequest(view.id, format, width, dpi)
+    return PictureRequest(view.id, part, format, width, dpi)
 
 
 async def get_render(request: web.Request, parts: Parts) -> web.StreamResponse:
@@ -157,6 +161,11 @@ ROUTES = (
         parameters=(
             DESIGN_ID,
             _VIEW,
+            Parameter(
+                "part",
+                "`area`: the print area alone; `view`: the product with it",
+                {"type": "string", "enum": list(PARTS), "default": "area"},
+            ),
             Parameter("format", "svg and pdf are not offered yet", {"type": "string", "enum": list(MEDIA_TYPES)}),
             Parameter(
                 "width",
