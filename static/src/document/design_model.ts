@@ -7,10 +7,16 @@ import type { FontLibrary } from './fonts';
 import { buildScene, resolveElement, treeOf, type Resolved, type Scene } from './scene';
 import { isElementId, viewKey, type Tree } from './tree';
 
-const { roots, metaKeys } = SCHEMA;
+const { roots, metaKeys, styleKeys } = SCHEMA;
 
 /** What somebody is just doing to an element, seen by everybody and not yet an edit. */
-export type Previews = ReadonlyMap<string, readonly number[]>;
+export interface Preview {
+  readonly xf: readonly number[];
+  /** Size of a text's em in mm, if that changes too. */
+  readonly size: number | null;
+}
+
+export type Previews = ReadonlyMap<string, Preview>;
 
 interface Kept {
   readonly raw: RawElement;
@@ -30,7 +36,7 @@ export class DesignModel {
   readonly #revision = signal(0);
   readonly #raws = new Map<string, RawElement>();
   readonly #kept = new Map<string, Kept>();
-  readonly #keptPreviews = new Map<string, Kept>();
+  readonly #keptPreviews = new Map<string, { from: RawElement; preview: Preview; resolved: Resolved | null }>();
   readonly #fonts: FontLibrary;
   #fontArrivals = 0;
 
@@ -114,23 +120,25 @@ export class DesignModel {
 
   /** The scene when every font that it needs has come. */
   async settledScene(view: string): Promise<Scene> {
-    this.scene(view);
-    await this.#fonts.settled();
-    const again = this.scene(view);
-    await this.#fonts.settled();
-    return again === undefined ? again : this.scene(view);
+    // The first look asks for fonts; with them there, a second may ask for the fonts behind them.
+    for (let look = 0; look < 2; look += 1) {
+      this.scene(view);
+      await this.#fonts.settled();
+    }
+    return this.scene(view);
   }
 
   #resolve(raw: RawElement, previews: Previews | undefined): Resolved | null {
-    const xf = previews?.get(raw.id);
-    const kept = (xf ? this.#keptPreviews : this.#kept).get(raw.id);
-    if (xf) {
-      if (kept && kept.raw.xf === xf && sameButFrame(kept.raw, raw)) return kept.resolved;
-      const moved = { ...raw, xf };
-      const resolved = resolveElement(moved, this.#fonts);
-      this.#keptPreviews.set(raw.id, { raw: moved, resolved });
+    const preview = previews?.get(raw.id);
+    if (preview) {
+      const kept = this.#keptPreviews.get(raw.id);
+      if (kept && kept.from === raw && kept.preview.xf === preview.xf && kept.preview.size === preview.size) return kept.resolved;
+      const sty = preview.size === null ? raw.sty : { ...raw.sty, [styleKeys.size]: preview.size };
+      const resolved = resolveElement({ ...raw, xf: preview.xf, sty }, this.#fonts);
+      this.#keptPreviews.set(raw.id, { from: raw, preview, resolved });
       return resolved;
     }
+    const kept = this.#kept.get(raw.id);
     if (kept?.raw === raw) return kept.resolved;
     const resolved = resolveElement(raw, this.#fonts);
     this.#kept.set(raw.id, { raw, resolved });
@@ -156,8 +164,4 @@ export class DesignModel {
     for (const id of changed) this.#read(id);
     this.#bump();
   };
-}
-
-function sameButFrame(a: RawElement, b: RawElement): boolean {
-  return a.txt === b.txt && a.sty === b.sty && a.fill === b.fill && a.stroke === b.stroke && a.img === b.img && a.geo === b.geo && a.op === b.op && a.t === b.t;
 }

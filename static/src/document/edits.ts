@@ -48,6 +48,8 @@ export interface NewElement {
 export class Edits {
   readonly #model: DesignModel;
   readonly #origin: object;
+  /** What undo does not follow: see `#reveal`. */
+  readonly #quiet = { tab: 'creation' };
 
   /** @param origin what the undo manager of this tab follows; other people's changes never carry it. */
   constructor(model: DesignModel, origin: object) {
@@ -61,21 +63,28 @@ export class Edits {
 
   /** Adds above everything else on the view. */
   add(view: string, element: NewElement): string {
-    const id = newId();
-    this.transact(() => this.#insert(id, element, view, this.#topIndex(view)));
-    return id;
+    return this.addAll(view, [element])[0]!;
   }
 
   addAll(view: string, elements: readonly NewElement[]): string[] {
     const ids: string[] = [];
-    this.transact(() => {
+    this.#model.doc.transact(() => {
       for (const element of elements) {
         const id = newId();
         this.#insert(id, element, view, this.#topIndex(view, ids));
         ids.push(id);
       }
-    });
+    }, this.#quiet);
+    this.#reveal(ids);
     return ids;
+  }
+
+  /**
+   * An element is made deleted, which undo does not see, and then shown, which it does. So taking back an addition is a
+   * deletion by mark like every other one, and what somebody else did to the element meanwhile is not lost.
+   */
+  #reveal(ids: readonly string[]): void {
+    this.set(ids, { [KEYS.deleted]: false });
   }
 
   setFrames(frames: ReadonlyMap<string, Xf>): void {
@@ -141,20 +150,24 @@ export class Edits {
   /** Copies of living elements, groups with their children, just above the originals. */
   duplicate(ids: readonly string[], shift: number): string[] {
     const copies: string[] = [];
-    this.transact(() => {
+    const above = new Map<string, Map<string, string>>();
+    this.#model.doc.transact(() => {
       for (const id of ids) {
-        const raw = this.#model.element(id);
-        if (!raw) continue;
+        if (!this.#model.element(id)) continue;
         const parent = this.#parentOf(id);
         const siblings = this.#siblings(parent);
         const copy = newId();
-        const at = siblings.findIndex((sibling) => sibling.id === id) + 1;
-        const keys = placeBetween(siblings, [copy], at);
+        const keys = placeBetween(siblings, [copy], siblings.findIndex((sibling) => sibling.id === id) + 1);
         this.#copy(id, copy, parent, keys.get(copy)!, shift);
+        this.#map(copy)?.set(KEYS.deleted, true);
         keys.delete(copy);
-        this.#reindex(keys, parent);
+        above.set(parent, keys);
         copies.push(copy);
       }
+    }, this.#quiet);
+    this.transact(() => {
+      for (const [parent, keys] of above) this.#reindex(keys, parent);
+      this.#reveal(copies);
     });
     return copies;
   }
@@ -220,6 +233,7 @@ export class Edits {
   #insert(id: string, element: NewElement, view: string, index: string): void {
     const map = new Y.Map<unknown>();
     map.set(KEYS.type, element.type);
+    map.set(KEYS.deleted, true);
     map.set(KEYS.place, [view, index]);
     map.set(KEYS.transform, [...tidy(element.xf)]);
     if (element.name) map.set(KEYS.name, element.name);

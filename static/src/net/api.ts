@@ -22,6 +22,9 @@ export interface Person {
 export interface SessionInfo {
   readonly mode: 'open' | 'closed';
   readonly user: Person;
+  /** The roles that this visitor may look as; one only in closed mode. */
+  readonly roles: readonly Role[];
+  readonly allowed: readonly string[];
 }
 
 export interface DesignInfo {
@@ -31,6 +34,8 @@ export interface DesignInfo {
   readonly updatedAt: number;
   readonly owner: string;
   readonly role: Role | null;
+  /** What I may do with it; null if the server did not say. */
+  readonly allowed: readonly string[] | null;
 }
 
 export interface Asset {
@@ -42,6 +47,15 @@ export interface Asset {
 type Bag = Record<string, unknown>;
 
 const text = (value: unknown, otherwise = ''): string => (typeof value === 'string' ? value : otherwise);
+
+const PEOPLE_COLORS = ['#e5484d', '#d6409f', '#8e4ec6', '#5b5bd6', '#0090ff', '#00a2c7', '#12a594', '#30a46c', '#d97706', '#c2410c'];
+
+/** A colour for somebody of whom none is known, always the same one. */
+export function colorOf(id: string): string {
+  let sum = 0;
+  for (const character of id) sum = (sum * 31 + character.codePointAt(0)!) >>> 0;
+  return PEOPLE_COLORS[sum % PEOPLE_COLORS.length]!;
+}
 
 /** Seconds since the epoch, or an ISO date, to milliseconds. */
 export function toTime(value: unknown): number {
@@ -86,6 +100,7 @@ function toDesign(row: Bag): DesignInfo {
     updatedAt: toTime(row.updated_at ?? row.created_at),
     owner: text((row.owner as Bag | null)?.name ?? row.owner),
     role: typeof row.role === 'string' ? (row.role as Role) : null,
+    allowed: Array.isArray(row.allowed) ? row.allowed.map(String) : null,
   };
 }
 
@@ -94,12 +109,14 @@ export async function getSession(): Promise<SessionInfo> {
   const user = (body.user ?? {}) as Bag;
   return {
     mode: body.mode === 'closed' ? 'closed' : 'open',
-    user: { id: text(user.id), name: text(user.name, 'Guest'), color: text(user.color, '#4f46e5'), role: text(user.role ?? body.role, 'editor') as Role },
+    user: { id: text(user.id), name: text(user.name, 'Guest'), color: text(user.color) || colorOf(text(user.id)), role: text(user.role ?? body.role, 'editor') as Role },
+    roles: (Array.isArray(body.roles) ? body.roles : []) as Role[],
+    allowed: Array.isArray(body.allowed) ? body.allowed.map(String) : [],
   };
 }
 
 /** Open mode: look at things as somebody else would. Closed mode: exchange a token for the session cookie. */
-export async function postSession(body: { role?: Role; token?: string }): Promise<void> {
+export async function postSession(body: { role?: Role; name?: string; token?: string }): Promise<void> {
   await call('/api/v1/session', json('POST', body));
 }
 
@@ -166,14 +183,17 @@ export async function getMembers(design: string): Promise<Member[]> {
   return itemsOf(await getJson(`/api/v1/designs/${design}/members`)).map((row) => ({
     id: text(row.id ?? row.user_id ?? row.user),
     name: text(row.name, 'Guest'),
-    color: text(row.color, '#64748b'),
+    color: text(row.color) || colorOf(text(row.id)),
   }));
 }
 
 export const assetAddress = (sha256: string): string => `/api/v1/assets/${sha256}`;
 
-export const renderAddress = (design: string, view: string, width: number, format = 'png'): string =>
-  `/api/v1/designs/${design}/render?view=${encodeURIComponent(view)}&format=${format}&width=${width}`;
+/** What a picture is of: the print area alone, or the product with the design on it. */
+export type RenderPart = 'area' | 'view';
+
+export const renderAddress = (design: string, view: string, width: number, part: RenderPart = 'area', format = 'png'): string =>
+  `/api/v1/designs/${design}/render?view=${encodeURIComponent(view)}&format=${format}&width=${width}${part === 'area' ? '' : `&part=${part}`}`;
 
 /**
  * Uploads one image. XMLHttpRequest, because fetch does not report how much of a body has left.

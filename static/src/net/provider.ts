@@ -16,6 +16,9 @@ export const PRESENCE_INTERVAL_MS = 40;
 /** An acknowledgement that takes longer is taken for lost, with its connection. */
 export const ACKNOWLEDGE_TIMEOUT_MS = 20_000;
 
+/** New content is always new to the room; a mere deletion may not be. */
+const bringsStructs = (update: Uint8Array): boolean => Y.decodeUpdate(update).structs.length > 0;
+
 export interface ProviderOptions {
   readonly connection: Connection;
   readonly design: string;
@@ -216,8 +219,8 @@ export class DocumentProvider {
         const answer = toUpdateAnswer(raw);
         if (answer.ok) {
           this.#outgoing.acknowledge(batch.number);
-          // A change that was sent before may be acknowledged as "nothing new", with a position that is not its own.
-          if (fresh && answer.position !== undefined) this.#positions.add(answer.position, answer.position);
+          // What brings nothing new is acknowledged with the head's position, not its own (D5): sent before, or a deletion that another was faster with.
+          if (fresh && answer.position !== undefined && bringsStructs(batch.update)) this.#positions.add(answer.position, answer.position);
           this.#unsaved.value = this.#outgoing.unsaved;
           this.#send();
         } else if (answer.retryable) this.#restart();

@@ -1,0 +1,118 @@
+/** Who is here and what they are at: awareness states, read by expected type, since they come from anybody. */
+import { signal, type ReadonlySignal } from '@preact/signals';
+import type { Awareness } from 'y-protocols/awareness';
+import { colorOf } from '../net/api';
+import type { Point } from './matrix';
+import { asNumber, isObject } from './values';
+
+export interface Editing {
+  readonly el: string;
+  /** Relative positions in the element's text, as JSON. */
+  readonly anchor: unknown;
+  readonly head: unknown;
+}
+
+export interface Peer {
+  readonly client: number;
+  readonly user: { readonly id: string; readonly name: string; readonly color: string };
+  readonly view: string | null;
+  readonly cursor: Point | null;
+  readonly selection: readonly string[];
+  readonly editing: Editing | null;
+  /** Frames under way, by element. */
+  readonly drag: ReadonlyMap<string, readonly number[]>;
+  /** Sizes of texts under way, by element. */
+  readonly sizes: ReadonlyMap<string, number>;
+  /** Grows when this person has given the design another title. */
+  readonly titled: number;
+}
+
+const MAX_DRAGGED = 200;
+const COLOR = /^#[0-9a-f]{6}$/i;
+
+function readFrames(value: unknown): Map<string, readonly number[]> {
+  const frames = new Map<string, readonly number[]>();
+  if (!isObject(value)) return frames;
+  for (const [id, xf] of Object.entries(value).slice(0, MAX_DRAGGED)) {
+    if (Array.isArray(xf) && xf.length >= 5 && xf.every((part) => asNumber(part) !== null)) frames.set(id, xf as number[]);
+  }
+  return frames;
+}
+
+function readSizes(value: unknown): Map<string, number> {
+  const sizes = new Map<string, number>();
+  if (!isObject(value)) return sizes;
+  for (const [id, size] of Object.entries(value).slice(0, MAX_DRAGGED)) if (typeof size === 'number') sizes.set(id, size);
+  return sizes;
+}
+
+export function readPeer(client: number, state: unknown): Peer | null {
+  if (!isObject(state) || !isObject(state.user)) return null;
+  const { user, cursor, editing } = state;
+  const id = typeof user.id === 'string' ? user.id : String(client);
+  const x = isObject(cursor) ? asNumber(cursor.x) : null;
+  const y = isObject(cursor) ? asNumber(cursor.y) : null;
+  return {
+    client,
+    user: {
+      id,
+      name: typeof user.name === 'string' && user.name.trim() !== '' ? user.name.slice(0, 80) : 'Guest',
+      color: typeof user.color === 'string' && COLOR.test(user.color) ? user.color : colorOf(id),
+    },
+    view: typeof state.view === 'string' ? state.view : null,
+    cursor: x !== null && y !== null ? { x, y } : null,
+    selection: Array.isArray(state.sel) ? state.sel.filter((el): el is string => typeof el === 'string').slice(0, MAX_DRAGGED) : [],
+    editing: isObject(editing) && typeof editing.el === 'string' ? { el: editing.el, anchor: editing.anchor, head: editing.head } : null,
+    drag: readFrames(state.drag),
+    sizes: readSizes(state.sizes),
+    titled: asNumber(state.titled) ?? 0,
+  };
+}
+
+export class Presence {
+  readonly peers: ReadonlySignal<readonly Peer[]>;
+  readonly #peers = signal<readonly Peer[]>([]);
+  readonly #awareness: Awareness;
+  readonly #read = new Map<number, { state: unknown; peer: Peer | null }>();
+
+  constructor(awareness: Awareness) {
+    this.#awareness = awareness;
+    this.peers = this.#peers;
+    awareness.on('change', this.#refresh);
+    this.#refresh();
+  }
+
+  /** Changes parts of this tab's own state. */
+  set(parts: Readonly<Record<string, unknown>>): void {
+    this.#awareness.setLocalState({ ...this.#awareness.getLocalState(), ...parts });
+  }
+
+  destroy(): void {
+    this.#awareness.off('change', this.#refresh);
+  }
+
+  readonly #refresh = (): void => {
+    const peers: Peer[] = [];
+    for (const [client, state] of this.#awareness.getStates()) {
+      if (client === this.#awareness.clientID) continue;
+      let known = this.#read.get(client);
+      if (known?.state !== state) {
+        known = { state, peer: readPeer(client, state) };
+        this.#read.set(client, known);
+      }
+      if (known.peer) peers.push(known.peer);
+    }
+    for (const client of this.#read.keys()) if (!this.#awareness.getStates().has(client)) this.#read.delete(client);
+    this.#peers.value = peers.sort((a, b) => a.client - b.client);
+  };
+}
+
+/** One entry per person, however many windows they have. */
+export function people(peers: readonly Peer[]): Peer[] {
+  const seen = new Map<string, Peer>();
+  for (const peer of peers) {
+    const known = seen.get(peer.user.id);
+    if (!known || (known.cursor === null && peer.cursor !== null)) seen.set(peer.user.id, peer);
+  }
+  return [...seen.values()];
+}

@@ -1,0 +1,102 @@
+/** Keeps the canvas of the layers up to date at the least cost: what rests is kept as a bitmap, what moves is painted. */
+import type { Scene, SceneLayer } from '../document/scene';
+import { paintLayers, type Paints } from './painter';
+import type { View } from './camera';
+
+/** Below this many layers, painting all of them is cheaper than keeping bitmaps. */
+const WORTH_KEEPING = 24;
+/** A layer that changed within this time is taken to be changing still. */
+const WARM_MS = 500;
+
+interface Sheet {
+  readonly canvas: OffscreenCanvas;
+  readonly layers: readonly SceneLayer[];
+  readonly view: View;
+}
+
+const isSame = (a: readonly SceneLayer[], b: readonly SceneLayer[]): boolean => a.length === b.length && a.every((layer, i) => layer === b[i]);
+
+export class ContentCanvas {
+  readonly #canvas: HTMLCanvasElement;
+  readonly #changedAt = new Map<string, number>();
+  #before = new Map<string, SceneLayer>();
+  #below: Sheet | null = null;
+  #above: Sheet | null = null;
+
+  constructor(canvas: HTMLCanvasElement) {
+    this.#canvas = canvas;
+  }
+
+  /** Something that no layer shows has changed, a font or a picture that arrived: nothing kept is of use. */
+  forget(): void {
+    this.#below = null;
+    this.#above = null;
+  }
+
+  paint(scene: Scene, view: View, ratio: number, paints: Paints, now: number): void {
+    const context = this.#canvas.getContext('2d')!;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
+    const look = (target: CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D): void => {
+      target.setTransform(view.zoom * ratio, 0, 0, view.zoom * ratio, view.x * ratio, view.y * ratio);
+    };
+    look(context);
+    context.save();
+    const [w, h] = [scene.area[0] / 1000, scene.area[1] / 1000];
+    context.beginPath();
+    context.rect(0, 0, w, h);
+    context.clip();
+    if (scene.bg !== 'none') {
+      context.fillStyle = scene.bg;
+      context.fillRect(0, 0, w, h);
+    }
+    const { layers } = scene;
+    const warm = this.#warm(layers, paints.skip ?? null, now);
+    if (layers.length < WORTH_KEEPING || warm === null || warm.last - warm.first > layers.length / 2) {
+      paintLayers(context, layers, paints);
+    } else {
+      this.#below = this.#kept(this.#below, layers.slice(0, warm.first), view, look, paints);
+      this.#above = this.#kept(this.#above, layers.slice(warm.last + 1), view, look, paints);
+      this.#lay(context, this.#below);
+      paintLayers(context, layers.slice(warm.first, warm.last + 1), paints);
+      this.#lay(context, this.#above);
+    }
+    context.restore();
+  }
+
+  /** First and last place among the layers of those that are changing; null if all rest. */
+  #warm(layers: readonly SceneLayer[], skip: string | null, now: number): { first: number; last: number } | null {
+    const next = new Map<string, SceneLayer>();
+    let first = -1;
+    let last = -1;
+    layers.forEach((layer, i) => {
+      next.set(layer.id, layer);
+      if (this.#before.get(layer.id) !== layer) this.#changedAt.set(layer.id, now);
+      if (layer.id === skip || now - (this.#changedAt.get(layer.id) ?? 0) < WARM_MS) {
+        if (first === -1) first = i;
+        last = i;
+      }
+    });
+    this.#before = next;
+    return first === -1 ? null : { first, last };
+  }
+
+  #kept(sheet: Sheet | null, layers: readonly SceneLayer[], view: View, look: (target: OffscreenCanvasRenderingContext2D) => void, paints: Paints): Sheet | null {
+    if (layers.length === 0) return null;
+    const { width, height } = this.#canvas;
+    if (sheet && sheet.view === view && sheet.canvas.width === width && sheet.canvas.height === height && isSame(sheet.layers, layers)) return sheet;
+    const canvas = new OffscreenCanvas(Math.max(1, width), Math.max(1, height));
+    const context = canvas.getContext('2d')!;
+    look(context);
+    paintLayers(context, layers, paints);
+    return { canvas, layers, view };
+  }
+
+  #lay(context: CanvasRenderingContext2D, sheet: Sheet | null): void {
+    if (!sheet) return;
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.drawImage(sheet.canvas, 0, 0);
+    context.restore();
+  }
+}
