@@ -57,16 +57,32 @@ class Folded:
 def merge(pieces: Sequence[bytes]) -> bytes:
     """One update that says what *pieces* (updates of one document, in log order) say; no content is let go.
 
+    Where two pieces bring the same clocks, the earlier counts, as it does for every document that takes them in order.
+
     Raises:
         EngineRefused: one of them is not an update to the engine.
     """
-    parts = [piece for piece in pieces if piece != EMPTY_UPDATE]
+    return _merge(pieces)[0]
+
+
+def _merge(pieces: Sequence[bytes]) -> tuple[bytes, Knowledge]:
+    knowledge = Knowledge()
+    parts: list[bytes] = []
     try:
+        for piece in pieces:
+            inspection = inspect(piece)
+            if inspection.is_empty:
+                continue
+            if knowledge.overlaps(inspection):
+                # The engine's merge would take what it comes to first by clock; a client could rewrite history so.
+                piece = pycrdt.get_update(piece, knowledge.state_vector_bytes())
+            knowledge.learn(inspection)
+            parts.append(piece)
         while len(parts) > 1:
             parts = [_merge_few(parts[index : index + MERGE_AT_ONCE]) for index in range(0, len(parts), MERGE_AT_ONCE)]
     except ValueError as error:
         raise EngineRefused(f"The stored updates cannot be merged: {error}") from error
-    return parts[0] if parts else EMPTY_UPDATE
+    return (parts[0] if parts else EMPTY_UPDATE), knowledge
 
 
 def _merge_few(parts: Sequence[bytes]) -> bytes:
@@ -99,12 +115,9 @@ def fold(pieces: Sequence[bytes]) -> Folded:
 
     Source: docs/protocol.md, W7.
     """
-    merged = merge(pieces)
-    inspection = inspect(merged)
-    if inspection.requires:
+    merged, knowledge = _merge(pieces)
+    if inspect(merged).requires:
         raise IncompleteHistory("The stored updates build on some that are not stored.")
-    knowledge = Knowledge()
-    knowledge.learn(inspection)
     try:
         document = load(merged)
         verified = dict(decode_state_vector(document.get_state())) == dict(knowledge.vector)

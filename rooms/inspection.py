@@ -9,11 +9,11 @@ Source: docs/protocol.md, I1 to I8.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from types import MappingProxyType
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import orjson
 
@@ -36,6 +36,8 @@ Ranges = tuple[tuple[int, int], ...]
 _NONE: Final[Mapping[int, Ranges]] = MappingProxyType({})
 _NO_CLOCKS: Final[Mapping[int, int]] = MappingProxyType({})
 _NO_ROOTS: Final[frozenset[str]] = frozenset()
+_NO_TYPES: Final[Mapping[int, tuple[int, ...]]] = MappingProxyType({})
+_NO_PARENTS: Final[frozenset[tuple[int, int]]] = frozenset()
 
 
 class MalformedUpdate(InvalidUpdate):
@@ -78,6 +80,15 @@ class CausalLoop(InvalidUpdate):
         super().__init__("Parts of the update build on one another in a circle. Nothing of it was taken.")
 
 
+class WrongParent(InvalidUpdate):
+    """Something hangs on an id that is no shared type: yjs drops it, yrs refuses every document that holds it."""
+
+    code = "wrong_parent"
+
+    def __init__(self) -> None:
+        super().__init__("The update puts something into what cannot hold anything. Nothing of it was taken.")
+
+
 class Inspection(NamedTuple):
     """What one update brings and what it builds on."""
 
@@ -92,6 +103,10 @@ class Inspection(NamedTuple):
     """Of the structs, those that arrive deleted (GC, deleted content): who has them counts them as deleted."""
     roots: frozenset[str]
     """Names of the roots that structs hang on directly."""
+    types: Mapping[int, tuple[int, ...]]
+    """Per client, the clocks of shared types that the update brings; ascending."""
+    parents: frozenset[tuple[int, int]]
+    """Ids that structs hang on directly, other than types which the update brings itself: they must be types."""
     struct_count: int
 
     @property
@@ -112,6 +127,8 @@ class Inspection(NamedTuple):
             "deletes": _flat(self.deletes),
             "gone": _flat(self.gone),
             "roots": sorted(self.roots),
+            "types": [[client, *clocks] for client, clocks in self.types.items()],
+            "parents": sorted(self.parents),
             "struct_count": self.struct_count,
         }
 
@@ -125,18 +142,16 @@ class Inspection(NamedTuple):
     @staticmethod
     def from_json(value: Mapping[str, object]) -> Inspection:
         """The inverse of `to_json`."""
-        fields = dict(value)
-        requires, roots, count = fields["requires"], fields["roots"], fields["struct_count"]
-        assert isinstance(requires, list)
-        assert isinstance(roots, list)
-        assert isinstance(count, int)
+        fields: dict[str, Any] = dict(value)
         return Inspection(
-            _unflat(fields["structs"]),
-            dict(requires),
-            _unflat(fields["deletes"]),
-            _unflat(fields["gone"]),
-            frozenset(roots),
-            count,
+            structs=_unflat(fields["structs"]),
+            requires=dict(fields["requires"]),
+            deletes=_unflat(fields["deletes"]),
+            gone=_unflat(fields["gone"]),
+            roots=frozenset(fields["roots"]),
+            types={row[0]: tuple(row[1:]) for row in fields["types"]},
+            parents=frozenset((client, clock) for client, clock in fields["parents"]),
+            struct_count=fields["struct_count"],
         )
 
 
@@ -159,6 +174,7 @@ def inspect(update: bytes) -> Inspection:
         UpdateTooComplex: over MAX_STRUCTS, MAX_DELETE_RANGES, MAX_CLIENTS or MAX_NESTING.
         UnsupportedContent: content that yjs and yrs read differently.
         CausalLoop: its parts wait for one another.
+        WrongParent: something of it hangs on something of it that is no type.
 
     Source: docs/protocol.md, I1 to I8.
     """
@@ -201,6 +217,8 @@ def _inspect(
     roots: set[str] = set()
     needs: dict[int, int] = {}  # per other client, the highest clock that something here builds on
     waits: dict[int, list[tuple[int, int, int]]] = {}  # per client: (at clock, other client, its clock), for loops
+    types: dict[int, tuple[int, ...]] = {}
+    parents: set[tuple[int, int]] = set()
     total = 0
     for _ in range(sections):
         count = data[p]
@@ -228,6 +246,7 @@ def _inspect(
         segments: list[tuple[int, int]] = []
         dead: list[tuple[int, int]] = []
         mine: list[tuple[int, int, int]] = []
+        made: list[int] = []
         first = clock
         for _ in range(count):
             info = data[p]
@@ -294,6 +313,7 @@ def _inspect(
                             if needs.get(other, -1) < at:
                                 needs[other] = at
                             mine.append((clock, other, at))
+                        parents.add((other, at))
                     else:
                         _malformed("parent")
                     if info & 0x20:
@@ -330,6 +350,7 @@ def _inspect(
                         raise UnsupportedContent("an XML hook")
                     elif type_ref > 6:
                         _malformed("type")
+                    made.append(clock)
                     length = 1
                 elif kind == 1:  # deleted
                     length = data[p]
@@ -372,11 +393,15 @@ def _inspect(
             structs[client] = tuple(segments)
             if mine:
                 waits[client] = mine
+        if made:
+            types[client] = tuple(made)
         if dead:
             gone[client] = tuple(dead) if len(dead) == 1 else _joined(dead)
     deletes, p = _delete_set(data, p, size)
     if p != size:
         _malformed("bytes after the end")
+    if parents:
+        _check_parents(parents, structs, types, gone)
     if needs and len(structs) > 1:
         _refuse_loops(structs, waits)
     for client, ranges in deletes.items():
@@ -385,7 +410,14 @@ def _inspect(
             needs[client] = last
     requires = _requires(structs, needs)
     return Inspection(
-        structs, requires or _NO_CLOCKS, deletes, gone or _NONE, frozenset(roots) if roots else _NO_ROOTS, total
+        structs,
+        requires or _NO_CLOCKS,
+        deletes,
+        gone or _NONE,
+        frozenset(roots) if roots else _NO_ROOTS,
+        types or _NO_TYPES,
+        frozenset(parents) if parents else _NO_PARENTS,
+        total,
     )
 
 
@@ -634,6 +666,23 @@ def _joined(ranges: list[tuple[int, int]]) -> Ranges:
         else:
             joined.append((first, end))
     return tuple(joined)
+
+
+def _check_parents(
+    parents: set[tuple[int, int]],
+    structs: Mapping[int, Ranges],
+    types: Mapping[int, tuple[int, ...]],
+    gone: Mapping[int, Ranges],
+) -> None:
+    """Take out of *parents* what the update brings itself; what it brings must be a type, or arrive deleted."""
+    for client, clock in tuple(parents):
+        if client not in structs or not _brings(structs[client], clock):
+            continue
+        made = types.get(client, ())
+        index = bisect_left(made, clock)
+        if (index == len(made) or made[index] != clock) and not _brings(gone.get(client, ()), clock):
+            raise WrongParent
+        parents.discard((client, clock))
 
 
 def _requires(structs: Mapping[int, Ranges], needs: Mapping[int, int]) -> dict[int, int]:

@@ -7,8 +7,9 @@ Source: docs/protocol.md, I5 to I7, D5, D6.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -17,6 +18,7 @@ from rooms.inspection import (
     Inspection,
     MalformedUpdate,
     Ranges,
+    WrongParent,
     encode_state_vector,
     read_varuint,
     write_varuint,
@@ -43,16 +45,27 @@ class Knowledge:
     `rooms.tasks`' `fold` learns these from the engine.
     """
 
-    __slots__ = ("_deletes", "_vector")
+    __slots__ = ("_deletes", "_gone", "_types", "_vector")
 
     def __init__(self) -> None:
         self._vector: dict[int, int] = {}
         # Per client the edges of the deleted ranges: [first, end, first, end, …], ascending, no two equal.
         self._deletes: dict[int, list[int]] = {}
+        # What may be a parent: the clocks of shared types, ascending, and the ranges that came as deleted structs,
+        # which may have been types once.
+        self._types: dict[int, array[int]] = {}
+        self._gone: dict[int, list[int]] = {}
 
     def judge(self, inspection: Inspection) -> Verdict:
-        """How the inspected update stands to what is known; changes nothing."""
+        """How the inspected update stands to what is known; changes nothing.
+
+        Raises:
+            WrongParent: something of it hangs on a known id that is no shared type.
+        """
         vector = self._vector
+        for client, clock in inspection.parents:
+            if clock < vector.get(client, 0) and not self._is_parent(client, clock):
+                raise WrongParent
         for client, required in inspection.requires.items():
             if vector.get(client, 0) < required:
                 return Verdict.GAP if self._is_new(inspection) else Verdict.NOTHING_NEW
@@ -62,6 +75,14 @@ class Knowledge:
         """What the update builds on and is not known: per client the clock up to which (excluded) it must be."""
         vector = self._vector
         return {client: clock for client, clock in inspection.requires.items() if vector.get(client, 0) < clock}
+
+    def overlaps(self, inspection: Inspection) -> bool:
+        """Whether some of the structs are known already.
+
+        Documents keep what they had first; a merge may keep the other, and its content may be another.
+        """
+        vector = self._vector
+        return any(segments[0][0] < vector.get(client, 0) for client, segments in inspection.structs.items())
 
     def learn(self, inspection: Inspection) -> None:
         """Take in what an update brings; of one with a gap only what joins on to what is known."""
@@ -76,25 +97,34 @@ class Knowledge:
                 vector[client] = known
                 for first, end in inspection.gone.get(client, ()):
                     if end > before and first < known:
-                        self._delete(client, max(first, before), min(end, known))
+                        _add(self._deletes, client, max(first, before), min(end, known))
+                        _add(self._gone, client, max(first, before), min(end, known))
+                made = [clock for clock in inspection.types.get(client, ()) if before <= clock < known]
+                if made:
+                    self._types.setdefault(client, array("I")).extend(made)
         for client, ranges in inspection.deletes.items():
             for first, end in ranges:
-                self._delete(client, first, end)
+                _add(self._deletes, client, first, end)
 
     def learn_all(self, other: Knowledge) -> None:
         """Take in everything that *other* knows."""
         for client, clock in other._vector.items():
             if self._vector.get(client, 0) < clock:
                 self._vector[client] = clock
-        for client, edges in other._deletes.items():
-            for index in range(0, len(edges), 2):
-                self._delete(client, edges[index], edges[index + 1])
+        for mine, theirs in ((self._deletes, other._deletes), (self._gone, other._gone)):
+            for client, edges in theirs.items():
+                for index in range(0, len(edges), 2):
+                    _add(mine, client, edges[index], edges[index + 1])
+        for client, clocks in other._types.items():
+            self._types[client] = array("I", sorted({*self._types.get(client, ()), *clocks}))
 
     def copy(self) -> Knowledge:
         """One that may be changed by itself."""
         twin = Knowledge()
         twin._vector = dict(self._vector)
         twin._deletes = {client: list(edges) for client, edges in self._deletes.items()}
+        twin._gone = {client: list(edges) for client, edges in self._gone.items()}
+        twin._types = {client: array("I", clocks) for client, clocks in self._types.items()}
         return twin
 
     @property
@@ -105,9 +135,7 @@ class Knowledge:
     @property
     def deletes(self) -> dict[int, Ranges]:
         """The delete set."""
-        return {
-            client: tuple(zip(edges[::2], edges[1::2], strict=True)) for client, edges in self._deletes.items() if edges
-        }
+        return {client: tuple(zip(edges[::2], edges[1::2], strict=True)) for client, edges in self._deletes.items()}
 
     def state_vector_bytes(self) -> bytes:
         """The state vector as Yjs writes it: what a sender is asked for a difference from."""
@@ -125,16 +153,9 @@ class Knowledge:
         for client in sorted(self._vector):
             write_varuint(out, client)
             write_varuint(out, self._vector[client])
-        deletes = {client: edges for client, edges in self._deletes.items() if edges}
-        write_varuint(out, len(deletes))
-        for client in sorted(deletes):
-            edges = deletes[client]
-            write_varuint(out, client)
-            write_varuint(out, len(edges) // 2)
-            last = 0
-            for edge in edges:
-                write_varuint(out, edge - last)
-                last = edge
+        _write_ascending(out, self._deletes)
+        _write_ascending(out, self._gone)
+        _write_ascending(out, self._types)
         return bytes(out)
 
     @staticmethod
@@ -152,19 +173,12 @@ class Knowledge:
         for _ in range(count):
             client, p = read_varuint(data, p)
             knowledge._vector[client], p = read_varuint(data, p)
-        count, p = read_varuint(data, p)
-        for _ in range(count):
-            client, p = read_varuint(data, p)
-            ranges, p = read_varuint(data, p)
-            edges: list[int] = []
-            last = 0
-            for index in range(2 * ranges):
-                step, p = read_varuint(data, p)
-                last += step
-                if last > MAX_CLOCK or (index and not step):
-                    raise MalformedUpdate("summary")
-                edges.append(last)
-            knowledge._deletes[client] = edges
+        knowledge._deletes, p = _read_ascending(data, p)
+        knowledge._gone, p = _read_ascending(data, p)
+        if any(len(edges) & 1 for edges in (*knowledge._deletes.values(), *knowledge._gone.values())):
+            raise MalformedUpdate("summary")
+        types, p = _read_ascending(data, p)
+        knowledge._types = {client: array("I", clocks) for client, clocks in types.items()}
         if p != len(data):
             raise MalformedUpdate("bytes after the end")
         return knowledge
@@ -172,7 +186,12 @@ class Knowledge:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Knowledge):
             return NotImplemented
-        return self._vector == other._vector and self.deletes == other.deletes
+        return (self._vector, self._deletes, self._gone, self._types) == (
+            other._vector,
+            other._deletes,
+            other._gone,
+            other._types,
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -194,15 +213,56 @@ class Knowledge:
                     return True
         return False
 
-    def _delete(self, client: int, first: int, end: int) -> None:
-        edges = self._deletes.get(client)
-        if edges is None:
-            self._deletes[client] = [first, end]
-            return
-        if first > edges[-1]:
-            edges += (first, end)
-            return
-        low = bisect_left(edges, first)
-        high = bisect_right(edges, end)
-        # An odd place lies within a range, or at its end: the new one joins it.
-        edges[low:high] = ([] if low & 1 else [first]) + ([] if high & 1 else [end])
+    def _is_parent(self, client: int, clock: int) -> bool:
+        clocks = self._types.get(client)
+        if clocks is not None:
+            index = bisect_left(clocks, clock)
+            if index < len(clocks) and clocks[index] == clock:
+                return True
+        edges = self._gone.get(client)
+        return edges is not None and bool(bisect_right(edges, clock) & 1)
+
+
+def _add(ranges: dict[int, list[int]], client: int, first: int, end: int) -> None:
+    """Add a range to edges that stay ascending and apart."""
+    edges = ranges.get(client)
+    if edges is None:
+        ranges[client] = [first, end]
+        return
+    if first > edges[-1]:
+        edges += (first, end)
+        return
+    low = bisect_left(edges, first)
+    high = bisect_right(edges, end)
+    # An odd place lies within a range, or at its end: the new one joins it.
+    edges[low:high] = ([] if low & 1 else [first]) + ([] if high & 1 else [end])
+
+
+def _write_ascending(out: bytearray, lists: Mapping[int, Sequence[int]]) -> None:
+    write_varuint(out, len(lists))
+    for client in sorted(lists):
+        numbers = lists[client]
+        write_varuint(out, client)
+        write_varuint(out, len(numbers))
+        last = 0
+        for number in numbers:
+            write_varuint(out, number - last)
+            last = number
+
+
+def _read_ascending(data: bytes, p: int) -> tuple[dict[int, list[int]], int]:
+    lists: dict[int, list[int]] = {}
+    count, p = read_varuint(data, p)
+    for _ in range(count):
+        client, p = read_varuint(data, p)
+        length, p = read_varuint(data, p)
+        numbers: list[int] = []
+        last = 0
+        for index in range(length):
+            step, p = read_varuint(data, p)
+            last += step
+            if last > MAX_CLOCK or (index and not step):
+                raise MalformedUpdate("summary")
+            numbers.append(last)
+        lists[client] = numbers
+    return lists, p

@@ -12,6 +12,7 @@ import pycrdt
 
 from rooms import engine
 from rooms.errors import InvalidUpdate
+from rooms.inspection import decode_state_vector
 
 Answer = tuple[dict[str, Any], list[bytes]]
 
@@ -27,6 +28,7 @@ TASKS = {
     "allocate_in_c": "tests.rooms.worker_tasks:allocate_in_c",
     "keep": "tests.rooms.worker_tasks:keep",
     "hang_in_c": "tests.rooms.worker_tasks:hang_in_c",
+    "apply_each": "tests.rooms.worker_tasks:apply_each",
     "read_array": "tests.rooms.worker_tasks:read_array",
 }
 BROKEN = {"echo": "tests.rooms.worker_tasks:there_is_no_such_function"}
@@ -94,3 +96,22 @@ def hang_in_c(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
 def read_array(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
     document = engine.load(engine.merge(buffers))
     return {"values": len(list(document.get(arguments["root"], type=pycrdt.Array)))}, []
+
+
+def apply_each(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
+    """What pycrdt makes of each update on a fresh document that holds the first *base* of the buffers."""
+    base, updates = buffers[: arguments["base"]], buffers[arguments["base"] :]
+    results: list[dict[str, Any]] = []
+    for update in updates:
+        document: pycrdt.Doc[Any] = pycrdt.Doc()
+        for row in base:
+            document.apply_update(row)
+        try:
+            document.apply_update(update)
+            state = document.get_update()
+            pycrdt.Doc().apply_update(state)
+            pycrdt.Doc().apply_update(engine.merge([*base, update]))
+            results.append({"vector": sorted(decode_state_vector(document.get_state()).items())})
+        except BaseException as error:
+            results.append({"error": repr(error)})
+    return {"results": results}, []
