@@ -12,6 +12,7 @@ from rooms import faults, replication
 from rooms.errors import (
     LimitExceeded,
     NotPermitted,
+    Overloaded,
     RoomError,
     TaskFailed,
     Unavailable,
@@ -19,7 +20,7 @@ from rooms.errors import (
 )
 from rooms.history import EMPTY_UPDATE, History, Prefix
 from rooms.inbox import CatchUp, Heard, Inbox, Submission
-from rooms.inspection import decode_state_vector
+from rooms.inspection import Inspection, decode_state_vector
 from rooms.knowledge import Knowledge, Verdict
 from rooms.metrics import Metrics
 from rooms.peers import Peers
@@ -55,7 +56,7 @@ class RoomLimits:
     inbox_bytes: int = 8 * 1024 * 1024
     keyframe_rows: int = 500
     keyframe_bytes: int = 256 * 1024
-    parked_updates: int = 256
+    parked_updates: int = 10_000
     presence_tick_seconds: float = 0.02
     audit_after_seconds: float = 1.0
 
@@ -74,7 +75,8 @@ class _Question:
 
     number: int
     asked_at: float
-    parked: list[Submission] = field(default_factory=list)
+    parked: list[tuple[Submission, Inspection]] = field(default_factory=list)
+    """Without their bytes: an honest answer brings all that its sender has."""
 
 
 class Room:
@@ -163,7 +165,7 @@ class Room:
         self.closed = True
         self._upkeep.close()
         await self._bus.unsubscribe(replication.channel(self.key), self._hear)
-        for submission in [*self._inbox.drain(), *(s for q in self._questions.values() for s in q.parked)]:
+        for submission in [*self._inbox.drain(), *(s for q in self._questions.values() for s, _ in q.parked)]:
             submission.settle(Unavailable("The room was closed before the update was stored. Send it again."))
         self._questions.clear()
 
@@ -178,7 +180,7 @@ class Room:
         self.peers.remove(peer_id)
         question = self._questions.pop(peer_id, None)
         if question is not None:
-            for submission in question.parked:
+            for submission, _ in question.parked:
                 submission.settle(Unavailable("The connection ended before the missing part came."))
         if self.presence.left(peer_id, time.time()):
             self._arm_presence()
@@ -266,7 +268,7 @@ class Room:
                     if entry is not None:
                         admitted.append((message, entry))
                     if message.answers is not None:
-                        admitted.extend(await self._answered(message))
+                        self._answered(message)
                 case Heard(relayed):
                     await self._commit(admitted)
                     admitted = []
@@ -277,20 +279,21 @@ class Room:
                     await self._read_log()
         await self._commit(admitted)
 
-    async def _answered(self, answer: Submission) -> list[tuple[Submission, Entry]]:
-        """The answer to a question is in: judge once more what waited for it, and now for good (RULE D6)."""
+    def _answered(self, answer: Submission) -> None:
+        """The answer to a question is in: what waited for it was in it, or is refused for good (RULE D6)."""
         question = self._questions.get(answer.peer.id)
         if question is None or (answer.answers or 0) < question.number:
-            return []
+            return
         del self._questions[answer.peer.id]
-        admitted = []
-        for submission in question.parked:
-            entry = await self._admit(submission, last_chance=True)
-            if entry is not None:
-                admitted.append((submission, entry))
-        return admitted
+        for submission, inspection in question.parked:
+            if self._knowledge.judge(inspection) is Verdict.NOTHING_NEW:
+                self._known.append(submission)
+            else:
+                error = UpdateRefused("missing_history", "The update builds on edits that this client cannot provide.")
+                self._metrics.refused.labels(error.code).inc()
+                submission.settle(error)
 
-    async def _admit(self, submission: Submission, last_chance: bool = False) -> Entry | None:
+    async def _admit(self, submission: Submission) -> Entry | None:
         """Decide on one update; the refused, the known and the parked are settled or kept here."""
         peer, update = submission.peer, submission.update
         try:
@@ -314,7 +317,7 @@ class Room:
             if not self._dead_clients.isdisjoint(inspection.structs):
                 raise UpdateRefused("poisoned", "An earlier update of this client was refused; start a fresh document.")
             if verdict is Verdict.GAP:
-                return await self._gap(submission, last_chance)
+                return await self._gap(submission, inspection)
             if self.history.total_bytes + len(update) > self.limits.max_document_bytes:
                 raise LimitExceeded(
                     "max_document_bytes",
@@ -329,7 +332,7 @@ class Room:
         client = next(iter(inspection.structs), None)
         return Entry(update, peer.grant.user.id, peer.id, client, submission.origin)
 
-    async def _gap(self, submission: Submission, last_chance: bool) -> Entry | None:
+    async def _gap(self, submission: Submission, inspection: Inspection) -> Entry | None:
         """An update builds on what the room has not: read the log, then ask its sender once, then refuse."""
         peer = submission.peer
         question = self._questions.get(peer.id)
@@ -337,19 +340,18 @@ class Room:
             before = self.head
             await self._read_log()
             if self.head != before:
-                return await self._admit(submission, last_chance)
-            if last_chance or submission.answers is not None:
+                return await self._admit(submission)
+            if submission.answers is not None:
                 raise UpdateRefused("missing_history", "The update builds on edits that this client cannot provide.")
             self._last_question += 1
             question = self._questions[peer.id] = _Question(self._last_question, time.monotonic())
             peer.ask(question.number, self.state_vector())
         if len(question.parked) >= self.limits.parked_updates:
-            raise LimitExceeded(
-                "parked_updates",
-                self.limits.parked_updates,
-                f"Over {self.limits.parked_updates} updates wait for what they build on.",
-            )
-        question.parked.append(submission)
+            # Passing, not for good: a stock client sends all that it buffered offline before it can answer, and what
+            # it has not buffered any more when it comes back is in its answer to the question that everybody is asked.
+            raise Overloaded(f"Over {self.limits.parked_updates} updates wait for what they build on. Come back.")
+        submission.update = EMPTY_UPDATE
+        question.parked.append((submission, inspection))
         return None
 
     async def _commit(self, admitted: Sequence[tuple[Submission, Entry]]) -> None:

@@ -145,6 +145,8 @@ class DocumentSocket:
 
     def _refused(self, error: RoomError) -> None:
         """Not taken: say it; then stay for reading, come back, or end for good (RULES S6, D6)."""
+        if self._ended:
+            return
         if error.retryable:
             self.rejoin(error.code, error.message)
         elif isinstance(error, NotPermitted):
@@ -220,6 +222,8 @@ class DocumentSocket:
 
     def rejoin(self, code: str, message: str) -> None:
         """Close the transport below: whatever is passing brings the client back."""
+        if self._outbox.closing:
+            return
         log.info("connection asked to come back", extra={"code": code, "peer": self.id})
         self._outbox.close()
 
