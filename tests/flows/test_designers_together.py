@@ -143,7 +143,10 @@ async def test_a_cut_designers_cursor_goes_and_comes_back_by_itself(
         await ben.sees("ben", client, key="cursor", value=1)
         ben_client = (await ben.report("ben"))["client"]
         # What a stock client says first when it returns (somebody else's id, with null) takes nobody away.
-        await ada.sees("ada", ben_client)
+        await people["cleo"].sees("cleo", ben_client)
+        await ben.do("presence", name="ben", state={"cursor": turn})
+        for name in ("ada", "cleo"):
+            await people[name].sees(name, ben_client, key="cursor", value=turn)
 
 
 async def test_edits_made_offline_arrive_when_the_designer_returns(
