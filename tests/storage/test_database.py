@@ -215,9 +215,19 @@ def _differences(connection: Connection) -> list[Any]:
 
 
 async def test_nodes_that_start_at_once_migrate_once(empty_url: str) -> None:
-    program = "import asyncio, sys; from storage.database import migrate; asyncio.run(migrate(sys.argv[1]))"
-    nodes = [await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty_url) for _ in range(3)]
-    await asyncio.gather(*(migrate(empty_url) for _ in range(3)))
-    assert [await node.wait() for node in nodes] == [0, 0, 0]
+    program = (
+        "import asyncio, sys; from storage.database import migrate;"
+        "print(flush=True); sys.stdin.readline(); asyncio.run(migrate(sys.argv[1]))"
+    )
+    pipe = asyncio.subprocess.PIPE
+    nodes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty_url, stdin=pipe, stdout=pipe)
+        for _ in range(2)
+    ]
+    for node in nodes:
+        assert node.stdout is not None
+        await node.stdout.readline()
+    await asyncio.gather(*(node.communicate(b"go\n") for node in nodes), *(migrate(empty_url) for _ in range(3)))
+    assert [node.returncode for node in nodes] == [0, 0]
     async with open_database(empty_url) as database, database.reading() as connection:
         assert await connection.run_sync(_differences) == []
