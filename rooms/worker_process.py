@@ -62,12 +62,7 @@ def load_tasks(table: str) -> dict[str, Task]:
     warmed: set[str] = set()
     for name, target in entries.items():
         module_name, _, function = target.partition(":")
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name != "canvas.tasks":
-                raise
-            continue  # goes away with the first canvas.tasks
+        module = importlib.import_module(module_name)
         tasks[name] = getattr(module, function)
         if module_name not in warmed and hasattr(module, "warm_up"):
             module.warm_up()

@@ -28,7 +28,7 @@ from rooms.worker_process import EXIT_MEMORY, PREFIX, decode_frame, encode_frame
 log = logging.getLogger(__name__)
 
 DEFAULT_DEADLINE_SECONDS: Final = 10.0
-SLOW_SECONDS: Final = 5.0
+SLOW_SECONDS: Final = 10.0
 """A request that may take longer than this never takes the last free worker of several."""
 ABANDONED_SECONDS: Final = 2.0
 """How long a request whose caller was cancelled may go on before its worker is killed."""
@@ -469,7 +469,16 @@ def _shorten(limit: asyncio.Timeout) -> None:
 
 
 async def _reap(process: Process) -> int:
-    """Kill the process, should it be there still, and wait for its end, which is near."""
+    """Kill the process, should it be there still, and wait for its end, which is near; a cancellation waits for it."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    return await asyncio.shield(process.wait())
+    end = asyncio.ensure_future(process.wait())
+    cancelled: asyncio.CancelledError | None = None
+    while not end.done():
+        try:
+            await asyncio.shield(end)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return end.result()

@@ -99,18 +99,21 @@ def read_array(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
 
 
 def apply_each(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
-    """What pycrdt makes of each update on a fresh document that holds the first *base* of the buffers."""
+    """What pycrdt makes of each update on a fresh document that holds the first *base* of the buffers.
+
+    What has a gap is never stored: of that, only that it is taken without an error.
+    """
     base, updates = buffers[: arguments["base"]], buffers[arguments["base"] :]
     results: list[dict[str, Any]] = []
-    for update in updates:
+    for update, has_gap in zip(updates, arguments["gaps"], strict=True):
         document: pycrdt.Doc[Any] = pycrdt.Doc()
         for row in base:
             document.apply_update(row)
         try:
             document.apply_update(update)
-            state = document.get_update()
-            pycrdt.Doc().apply_update(state)
-            pycrdt.Doc().apply_update(engine.merge([*base, update]))
+            if not has_gap:
+                pycrdt.Doc().apply_update(document.get_update())
+                pycrdt.Doc().apply_update(engine.merge([*base, update]))
             results.append({"vector": sorted(decode_state_vector(document.get_state()).items())})
         except BaseException as error:
             results.append({"error": repr(error)})
