@@ -278,7 +278,7 @@ class LiveStreams:
         try:
             recovered = await self._recover(stream, since) if since is not None else None
             if recovered is not None and since is not None:
-                epoch = stream.epoch
+                epoch = Epoch(since.epoch)
                 position = recovered[-1].position if recovered else Position(since.position)
             else:
                 head = await self._log.head(key)
@@ -296,14 +296,17 @@ class LiveStreams:
 
     async def _recover(self, stream: _Stream, since: Since) -> list[StreamEvent] | None:
         """What came after *since*; None when it is of another epoch, beyond the head, or too long ago."""
-        if since.epoch != stream.epoch or not 0 <= since.position < 1 << 53:
+        # The head first: what is written between the two questions is among the rows.
+        head = await self._log.head(stream.key)
+        if since.epoch != head.epoch or not 0 <= since.position <= head.position:
             return None
         maximum = self.limits.max_recovered_events
+        if head.position - since.position > maximum:
+            return None
         rows = await self._log.read(stream.key, Position(since.position), maximum + 1)
-        if not rows:
-            head = await self._log.head(stream.key)
-            return [] if (head.epoch, head.position) == (since.epoch, since.position) else None
-        if len(rows) > maximum or rows[0].position != since.position + 1 or rows[-1].epoch != since.epoch:
+        if len(rows) > maximum or (rows and rows[0].position != since.position + 1):
+            return None
+        if any(row.epoch != since.epoch for row in rows):
             return None
         return rows
 

@@ -68,6 +68,7 @@ async def follow(
         LimitExceeded: the connection follows too many streams.
         Unavailable, Overloaded: nothing is followed.
     """
+    session.drop(key.name)  # or its facts would come between, and again after the answer
     follower = Follower(session, namespace, fact)
     subscription = follower.subscription = await streams.subscribe(key, follower, since)
     session.hold(key.name, subscription.close)
