@@ -80,7 +80,7 @@ async def test_no_acknowledged_update_is_lost_however_often_the_server_is_killed
         "Kills",
         "Three designers (two that ask for acknowledgements, one npm provider) edit one room while the server is killed"
         f" with SIGKILL, {ROUNDS} times; {sum(forced.values())} of them forced ({forced}). After each the database is"
-        " read before anybody comes back. Lost acknowledged updates: 0. At the end all three and the database are equal.",
+        " read before anybody comes back. Lost acknowledged updates: 0. At the end all and the database are equal.",
         ("round", "killed", "acknowledged so far", "rows", "keyframes", "acknowledged and lost"),
         table,
     )
