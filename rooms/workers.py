@@ -387,7 +387,7 @@ class Workers:
             else:
                 ours.close()
             if process is not None:
-                await _reap(process)
+                await _reap(process, ended=isinstance(error, EOFError))
                 if isinstance(error, EOFError):
                     raise RuntimeError(f"it ended with code {process.returncode}; see its output above") from error
             raise
@@ -433,7 +433,7 @@ class Workers:
             return False
         except EOFError:
             self.counts.deaths += 1
-            code = await _reap(worker.process)
+            code = await _reap(worker.process, ended=True)
             log.warning("worker died", extra={"task": job.task, "returncode": code})
             why = "ran out of memory" if code == EXIT_MEMORY else f"ended with code {code}"
             job.fail(WorkerDied(f"The process that worked on this document {why}."))
@@ -456,8 +456,9 @@ class Workers:
         self._alive.pop(worker.pid, None)
         if worker in self._idle:
             self._idle.remove(worker)
+        ended = worker.channel.ended
         worker.channel.close()
-        await _reap(worker.process)
+        await _reap(worker.process, ended=ended)
 
 
 def _shorten(limit: asyncio.Timeout) -> None:
@@ -468,17 +469,24 @@ def _shorten(limit: asyncio.Timeout) -> None:
             limit.reschedule(soon)
 
 
-async def _reap(process: Process) -> int:
-    """Kill the process, should it be there still, and wait for its end, which is near; a cancellation waits for it."""
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+async def _reap(process: Process, *, ended: bool) -> int:
+    """Wait for the end of the process, which is near; a cancellation waits for it, too.
+
+    One that *ended* by itself is not killed at once: `kill` looks whether it is there, and takes its exit code away.
+    """
     end = asyncio.ensure_future(process.wait())
     cancelled: asyncio.CancelledError | None = None
+    killed = False
     while not end.done():
+        if not ended and not killed:
+            killed = True
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
         try:
-            await asyncio.shield(end)
+            await asyncio.wait([end], timeout=None if killed else 1.0)
         except asyncio.CancelledError as error:
             cancelled = error
+        ended = False
     if cancelled is not None:
         raise cancelled
     return end.result()
