@@ -42,7 +42,6 @@ PAGE_HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Server": "Luneo Live",
 }
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -191,6 +190,7 @@ def add_page_headers(response: web.StreamResponse) -> None:
     """The headers every answer carries; what an answer has set by itself stays."""
     for name, value in PAGE_HEADERS.items():
         response.headers.setdefault(name, value)
+    response.headers["Server"] = "Luneo Live"  # aiohttp has put its own and Python's version there
 
 
 class AddressLimit:

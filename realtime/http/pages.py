@@ -12,7 +12,6 @@ from realtime.errors import NotAuthenticated
 from realtime.http.catalogue import PUBLIC_FOR_EVER
 from realtime.http.parts import Parts
 from realtime.http.routes import Handler, Route
-from realtime.http.session import remember_guest
 from rooms.errors import NotFound, RoomError
 from storage.keys import is_id
 
@@ -47,7 +46,7 @@ def page(name: str) -> Handler:
             file, headers={"Cache-Control": "no-cache", "Content-Type": "text/html; charset=utf-8"}
         )
         with contextlib.suppress(NotAuthenticated):  # the page itself says how to come in
-            remember_guest(parts, request, response, await parts.identify(request))
+            await parts.identify(request)
         return response
 
     return handler

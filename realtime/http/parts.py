@@ -22,6 +22,9 @@ from storage.keys import DocumentKey, Position
 from storage.memberships import Memberships
 from storage.users import Users
 
+NEW_GUEST = web.RequestKey("luneo_new_guest", User)
+"""A guest who was made for this request, and is to get a cookie with its answer (open mode only)."""
+
 
 class RoomsPort(Protocol):
     """What plain requests need of the rooms; `rooms.registry.RoomRegistry` is one."""
@@ -81,8 +84,14 @@ class Parts:
     """Set when the node is told to stop: it is not ready any more, and takes no new sockets."""
 
     async def identify(self, request: web.Request) -> Identity:
-        """Who asks, and how they showed it. Raises NotAuthenticated."""
-        return await self.authenticator.identify(request.headers)
+        """Who asks, and how they showed it; a guest nobody has seen before is remembered with the answer.
+
+        Raises NotAuthenticated.
+        """
+        identity = await self.authenticator.identify(request.headers)
+        if identity.user.is_guest and identity.shown_by == "nothing":
+            request[NEW_GUEST] = identity.user
+        return identity
 
     async def who(self, request: web.Request) -> User:
         """Who asks. Raises NotAuthenticated."""

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from realtime.auth import GUEST_SECONDS
 from realtime.errors import Draining, answer
 from realtime.http import assets, catalogue, designs, docs, documents, health, pages, renders, session
-from realtime.http.parts import Parts
+from realtime.http.parts import NEW_GUEST, Parts, set_session_cookie
 from realtime.http.routes import Handler, Route
 from realtime.logs import bound
 from realtime.security import AddressLimit, add_page_headers
@@ -68,6 +69,15 @@ async def _with_headers(request: web.Request, response: web.StreamResponse) -> N
     add_page_headers(response)
 
 
+def _remember_guest(parts: Parts, request: web.Request, response: web.StreamResponse) -> None:
+    """Give a guest who was made for this request the cookie by which they are known again (RULE A2)."""
+    guest = request.get(NEW_GUEST)
+    if guest is None or response.prepared or response.status >= 400:
+        return
+    if "immutable" not in response.headers.get("Cache-Control", ""):
+        set_session_cookie(parts, request, response, parts.authenticator.guest_cookie(guest), GUEST_SECONDS)
+
+
 def _answering(parts: Parts) -> Middleware:
     """Turn every failure into a problem, count and log every answer; the outermost."""
 
@@ -78,6 +88,7 @@ def _answering(parts: Parts) -> Middleware:
         with bound(address=address):
             try:
                 response = await handler(request)
+                _remember_guest(parts, request, response)
             except asyncio.CancelledError:
                 raise
             except Exception as error:

@@ -7,9 +7,9 @@ import time
 
 from aiohttp import web
 
-from realtime.auth import GUEST_SECONDS, MAX_COOKIE_BYTES, MAX_NAME_CHARACTERS, Identity
+from realtime.auth import GUEST_SECONDS, MAX_COOKIE_BYTES, MAX_NAME_CHARACTERS
 from realtime.errors import NotAuthenticated, RequestError
-from realtime.http.parts import Parts, set_session_cookie
+from realtime.http.parts import NEW_GUEST, Parts, set_session_cookie
 from realtime.http.reading import json_object, known_fields, text_field
 from realtime.http.routes import Body, Reply, Route, json_response, number, text, thing
 from rooms.permissions import ALLOWED, Role, User
@@ -41,18 +41,8 @@ def _answer(parts: Parts, user: User) -> web.Response:
     )
 
 
-def remember_guest(parts: Parts, request: web.Request, response: web.StreamResponse, identity: Identity) -> None:
-    """Give a guest nobody has seen before the cookie by which they are known again (open mode only)."""
-    if identity.user.is_guest and identity.shown_by == "nothing":
-        value = parts.authenticator.guest_cookie(identity.user)
-        set_session_cookie(parts, request, response, value, GUEST_SECONDS)
-
-
 async def get_session(request: web.Request, parts: Parts) -> web.StreamResponse:
-    identity = await parts.identify(request)
-    response = _answer(parts, identity.user)
-    remember_guest(parts, request, response, identity)
-    return response
+    return _answer(parts, await parts.who(request))
 
 
 async def post_session(request: web.Request, parts: Parts) -> web.StreamResponse:
@@ -88,6 +78,7 @@ async def _look_as(request: web.Request, parts: Parts, body: object) -> web.Stre
     if name:
         guest = dataclasses.replace(guest, name=name)
     response = _answer(parts, guest)
+    request.pop(NEW_GUEST, None)  # the cookie below is the newer one
     set_session_cookie(parts, request, response, parts.authenticator.guest_cookie(guest), GUEST_SECONDS)
     return response
 
