@@ -64,6 +64,8 @@ class Upkeep:
         self._audit_due: asyncio.TimerHandle | None = None
         self._auditing = False
         self._audited = Position(0)
+        self._unreadable = False
+        """Poison was found: it stays in the log, and looking for it at each edit would keep a worker busy for good."""
 
     def loaded(self) -> None:
         """The room was read from the log: what it has was audited when it was written."""
@@ -108,7 +110,7 @@ class Upkeep:
     # -- audits --------------------------------------------------------------------------------------------------
 
     def _audit_soon(self) -> None:
-        if self._audit_due is None and not self._auditing and not self._room.closed:
+        if self._audit_due is None and not self._auditing and not self._unreadable and not self._room.closed:
             loop = asyncio.get_running_loop()
             self._audit_due = loop.call_later(self._audit_after_seconds, self._start_audit)
 
@@ -145,6 +147,7 @@ class Upkeep:
             return
         if found is None:
             return
+        self._unreadable = True
         if found < 0:
             log.error("a keyframe cannot be read", extra={"room": room.key.id, "position": prefix.position})
             return
