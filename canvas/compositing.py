@@ -392,11 +392,16 @@ def _bordered(picture: Image.Image) -> Image.Image:
 def _covered(drawn: Image.Image, corners: list[tuple[float, float]], bounds: Box) -> Image.Image:
     """The picture's alpha times how much of each pixel its box covers."""
     alpha = drawn.getchannel("A")
-    upright = corners[0][1] == corners[1][1] or corners[0][0] == corners[1][0]
-    if upright and all(abs(value - half_up(value)) < ALIGNED for corner in corners for value in corner):
-        return alpha  # every pixel is covered wholly
-    points = "L".join(f"{x - bounds[0]:.4f} {y - bounds[1]:.4f}" for x, y in corners)
-    return ImageChops.multiply(alpha, _resvg(f'<path d="M{points}Z"/>', (0, 0, *drawn.size)).getchannel("A"))
+    inside = [(x - bounds[0], y - bounds[1]) for x, y in corners]
+    upright = inside[0][1] == inside[1][1] or inside[0][0] == inside[1][0]
+    if upright and all(abs(value - half_up(value)) < ALIGNED for corner in inside for value in corner):
+        xs, ys = [half_up(x) for x, _ in inside], [half_up(y) for _, y in inside]
+        covered = Image.new("L", drawn.size)
+        covered.paste(255, (min(xs), min(ys), max(xs), max(ys)))
+    else:
+        points = "L".join(f"{x:.4f} {y:.4f}" for x, y in inside)
+        covered = _resvg(f'<path d="M{points}Z"/>', (0, 0, *drawn.size)).getchannel("A")
+    return ImageChops.multiply(alpha, covered)
 
 
 def _bounds(layer: dict[str, Any], own: Affine) -> Bounds | None:

@@ -1,6 +1,7 @@
-"""The vectors that Python and TypeScript are held to; `python -m tests.canvas.vectors` fills in the scenes of `scene.json` anew.
+"""The vectors that Python and TypeScript are held to.
 
-Filling is for a rule that changed on purpose: the difference is then read line by line before it is committed.
+`python -m tests.canvas.vectors` fills in the scenes of `scene.json` anew, for a rule that changed on purpose:
+the difference is then read line by line before it is committed.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ def load(name: str) -> Any:
 
 
 def content_of(plain: dict[str, Any]) -> Content:
-    """A case's `content`: `txt` strings stand for Y.Text, `sty` objects for Y.Map, entries of `el` that are objects for Y.Map."""
+    """A case's `content`: strings `txt` stand for Y.Text; objects `sty`, and those in `el`, for Y.Map."""
     elements: dict[str, dict[str, Any]] = {}
     for id, element in plain.get("el", {}).items():
         if is_id(id) and isinstance(element, dict):
             elements[id] = {
                 key: value
                 for key, value in element.items()
-                if not (key == "txt" and not isinstance(value, str)) and not (key == "sty" and not isinstance(value, dict))
+                if not (key == "txt" and not isinstance(value, str))
+                and not (key == "sty" and not isinstance(value, dict))
             }
     return Content(plain.get("meta", {}), plain.get("views", {}), elements)
 
