@@ -247,7 +247,7 @@ class LiveStreams:
             task.cancel()
         self._closed = True
         await self._bus.unsubscribe(replication.NODES_CHANNEL, self._hear_node)
-        await self._tasks.__aexit__(kind, error, trace)
+        await self._tasks.__aexit__(None, None, None)
 
     def __len__(self) -> int:
         return len(self._streams)

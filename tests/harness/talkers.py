@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -236,3 +238,13 @@ async def talkers(node: TalkNode, *names: str, **more: Any) -> AsyncIterator[tup
     finally:
         for talker in came:
             await talker.leave()
+
+
+async def _serve(database_url: str) -> None:
+    async with talk_node(database_url) as node:
+        print(node.url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":  # a node of its own, to be killed: it prints its address and serves until then
+    asyncio.run(_serve(sys.argv[1]))
