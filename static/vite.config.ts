@@ -1,14 +1,23 @@
 /// <reference types="vitest/config" />
 import { fileURLToPath } from 'node:url';
-import { defineConfig } from 'vite';
+import { defineConfig, type Plugin } from 'vite';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** HarfBuzz' loader names Node's `module` in a branch that no browser takes. */
+const withoutNode: Plugin = {
+  name: 'luneo:without-node',
+  enforce: 'pre',
+  resolveId: (id, importer) => (id === 'module' && importer?.includes('harfbuzz') ? '\0node-module' : null),
+  load: (id) => (id === '\0node-module' ? 'export const createRequire = undefined;' : null),
+};
 
 /** One build of five pages. Everything that changes with the code lies under `assets/` with a hash in its name, so it may be cached for ever. */
 export default defineConfig({
   root: here('.'),
   base: '/',
   publicDir: here('public'),
+  plugins: [withoutNode],
   esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
   build: {
     target: 'es2022',

@@ -35,7 +35,7 @@ export class Chat {
       request: 'chat:subscribe',
       body: { design },
       facts: ['chat:posted'],
-      isMine: (body) => body.design === undefined || body.design === design,
+      isMine: (body) => body.stream === undefined || body.stream === `chat:${design}`,
       onState: (state) => {
         this.#byId.value = new Map();
         this.#take(Array.isArray(state.messages) ? state.messages : []);
@@ -81,6 +81,17 @@ export class Chat {
     const state = (answer.state ?? answer) as Record<string, unknown>;
     this.#take(Array.isArray(state.messages) ? state.messages : []);
     this.hasMore.value = state.has_more === true;
+  }
+
+  /** Who can be mentioned; empty if the server cannot say just now. */
+  async people(): Promise<{ readonly id: string; readonly name: string; readonly color: string }[]> {
+    const answer = await this.#socket.request('chat:people', { design: this.#design });
+    if (!answer.ok || !Array.isArray(answer.people)) return [];
+    return (answer.people as Record<string, unknown>[]).map((person) => ({ id: String(person.id ?? ''), name: String(person.name ?? ''), color: String(person.color ?? '') }));
+  }
+
+  get ready(): StreamSocket['ready'] {
+    return this.#socket.ready;
   }
 
   close(): void {

@@ -39,7 +39,10 @@ export interface Message {
   readonly text: string;
   readonly at: number;
   readonly user: { readonly id: string; readonly name: string; readonly color?: string };
+  /** Ids of who was called. */
   readonly mentions: readonly string[];
+  /** Their names as they were then. */
+  readonly called: readonly string[];
 }
 
 export interface InboxItem {
@@ -108,6 +111,9 @@ export function toRefused(value: unknown): Refused {
   };
 }
 
+const mentioned = (value: unknown, key: 'id' | 'name'): string[] =>
+  (Array.isArray(value) ? value : []).map((entry) => (isBag(entry) ? text(entry[key]) : key === 'id' ? text(entry) : '')).filter((entry) => entry !== '');
+
 export function toMessage(value: unknown): Message | null {
   if (!isBag(value) || typeof value.id !== 'string') return null;
   const user = isBag(value.user) ? value.user : { id: value.user_id, name: value.user_name, color: value.user_color };
@@ -117,7 +123,8 @@ export function toMessage(value: unknown): Message | null {
     text: text(value.text),
     at: number(value.at),
     user: { id: text(user.id), name: text(user.name, 'Guest'), ...(typeof user.color === 'string' ? { color: user.color } : {}) },
-    mentions: Array.isArray(value.mentions) ? value.mentions.filter((id): id is string => typeof id === 'string') : [],
+    mentions: mentioned(value.mentions, 'id'),
+    called: mentioned(value.mentions, 'name'),
   };
 }
 
