@@ -39,7 +39,8 @@ class ImageStore:
         self._blobs = blobs
         self._workers = workers
         self._limits = limits
-        self._uploads = 0
+        self.under_way = 0
+        """Uploads that have begun and not ended."""
 
     def check(self, user: User) -> None:
         """Raises NotPermitted unless *user*'s role may bring images: whoever may edit or propose somewhere."""
@@ -63,11 +64,11 @@ class ImageStore:
         self.check(user)
         if announced_bytes is not None and announced_bytes > self._limits.max_image_bytes:
             raise self._too_long()
-        if self._uploads >= self._limits.max_uploads:
+        if self.under_way >= self._limits.max_uploads:
             raise Overloaded(
                 f"This server takes {self._limits.max_uploads} uploads at once (LUNEO_MAX_UPLOADS). Try again soon."
             )
-        self._uploads += 1
+        self.under_way += 1
         try:
             upload = bytearray()
             async for chunk in chunks:
@@ -76,7 +77,7 @@ class ImageStore:
                     raise self._too_long()
             return await self._keep(user, _clean(name), bytes(upload))
         finally:
-            self._uploads -= 1
+            self.under_way -= 1
 
     async def _keep(self, user: User, name: str, upload: bytes) -> Asset:
         facts, (image,) = await self._workers.call(

@@ -53,7 +53,7 @@ async def _file_of_form(request: web.Request) -> tuple[str, BodyPartReader]:
             if part is None:
                 break
             if isinstance(part, BodyPartReader) and part.filename is not None:
-                return part.filename, part
+                return unquote(part.filename), part
             if not isinstance(part, BodyPartReader) or not await _passed_over(part):
                 break
     except (ValueError, AssertionError):
