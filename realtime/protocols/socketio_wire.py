@@ -324,6 +324,7 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
             return False
         parsed = parse_header(text)
         if parsed is None:
+            self._check_stock(text[1:])
             return False
         packet, attachments = parsed
         if attachments:
@@ -333,6 +334,19 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
             packet = Packet(packet.kind, packet.namespace, packet.number, with_attachment(packet.data, follows.data))
         await self.connection.take(packet)
         return True
+
+    def _check_stock(self, text: str) -> None:
+        """Refuse what python-socketio could not read: it would log a traceback for each packet, and go on.
+
+        Raises:
+            BadPacket: not a packet of Socket.IO.
+        """
+        try:
+            packet = self._live.packet_class(encoded_packet=text) if text else None
+        except Exception as error:
+            raise BadPacket("a packet cannot be read") from error
+        if packet is None or (packet.packet_type == EVENT and not (isinstance(packet.data, list) and packet.data)):
+            raise BadPacket("an event is a list that begins with its name")
 
 
 class LiveServer(socketio.AsyncServer):  # type: ignore[misc]
