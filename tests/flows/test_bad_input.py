@@ -8,19 +8,29 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pycrdt
 import pytest
+import pytest_asyncio
 
 from tests.harness.budget import FULL, SEED, budget, write_table
 from tests.harness.node import Node
 from tests.harness.processes import until
 from tests.harness.wire import Wire, event, frame
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ROOM = "attacked"
 SECONDS = budget(1, 8)
 PAUSE = 0.01
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    """One node for all of this: what is shown is that it takes no harm."""
+    async with Node(tmp_path_factory.mktemp("node") / "data") as node:
+        yield node
 
 
 def declared_count() -> bytes:
@@ -79,9 +89,9 @@ def p99(times: list[float]) -> float:
     return times[min(len(times) - 1, int(0.99 * len(times)))]
 
 
-async def neighbours(node: Node) -> tuple[Neighbour, Neighbour]:
+async def neighbours(node: Node, room: str = ROOM) -> tuple[Neighbour, Neighbour]:
     """One in the attacked room, and one in another."""
-    inside = Neighbour(await Wire.join("127.0.0.1", node.port, ROOM))
+    inside = Neighbour(await Wire.join("127.0.0.1", node.port, room))
     outside = Neighbour(await Wire.join("127.0.0.1", node.port, "elsewhere"))
     await inside.edit()
     await outside.edit()
@@ -153,10 +163,10 @@ POISON = bytes.fromhex("0101eb070084ea070104f09f988000")
 
 async def test_the_array_poison_cuts_its_sender_and_its_neighbours_go_on(node: Node) -> None:
     """Rule W (RULINGS 35): a worker notices that the document cannot be read any more; the row's sender is cut."""
-    inside, outside = await neighbours(node)
-    helper = await Wire.join("127.0.0.1", node.port, ROOM)
+    inside, outside = await neighbours(node, "poisoned-room")
+    helper = await Wire.join("127.0.0.1", node.port, "poisoned-room")
     assert (await helper.acked(AN_ARRAY))["ok"] is True
-    bad = await Wire.join("127.0.0.1", node.port, ROOM)
+    bad = await Wire.join("127.0.0.1", node.port, "poisoned-room")
     answer = await bad.acked(POISON)
     if answer["ok"]:
         async with asyncio.timeout(60):
