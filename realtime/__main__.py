@@ -12,17 +12,11 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from realtime import logs
-from realtime.app import PortTaken, address_of, bind, serve
 from realtime.auth import make_token
-from realtime.nodes import NODE_VARIABLE, NodesRefused, run_nodes, stop_with_parent
-from realtime.redis_bus import BusUnreachable
 from realtime.settings import SHORT_SECRET_BYTES, Settings, SettingsError
 from rooms.errors import RoomError
 from rooms.permissions import Role
-from storage.database import migrate
 from storage.errors import StorageError
 
 log = logging.getLogger("realtime")
@@ -91,7 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+# What only some commands need is imported by them: printing a token does not wait for a server to load.
+
+
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
+    from realtime.app import PortTaken, address_of, bind, serve
+    from realtime.nodes import NODE_VARIABLE, NodesRefused, run_nodes, stop_with_parent
+
     logs.start(settings.log_level, settings.log_format)
     for sentence in Settings.unknown(os.environ):
         log.warning(sentence)
@@ -148,6 +148,10 @@ def _end_in_any_case(seconds: float) -> None:
 
 def _reporting(run: Callable[[], object]) -> int:
     """Run a coroutine function on uvloop where there is one; what an operator can mend becomes one sentence."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from realtime.redis_bus import BusUnreachable
+
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run())  # type: ignore[arg-type]
@@ -191,6 +195,8 @@ def _token(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    from storage.database import migrate
+
     logs.start(settings.log_level, settings.log_format)
 
     async def run() -> None:

@@ -19,6 +19,7 @@ from realtime.bus import LocalBus
 from realtime.door import Door
 from realtime.http.parts import HttpMetrics, Parts
 from realtime.http.server import build_app
+from realtime.namespaces import register
 from realtime.outbox import OutboxLimits
 from realtime.protocols.socketio_wire import LiveServer, SocketLimits
 from realtime.redis_bus import RedisBus
@@ -26,19 +27,27 @@ from realtime.security import Security
 from realtime.settings import Settings
 from rooms.access import Access
 from rooms.assets import AssetLimits, ImageStore
+from rooms.chat import Chat, ChatLimits, people_in_rooms
+from rooms.live_metrics import LiveMetrics
 from rooms.metrics import Metrics
+from rooms.notifications import Notifications
 from rooms.recency import Recency
 from rooms.registry import RegistryLimits, RoomRegistry
 from rooms.renders import RenderLimits, Renders
 from rooms.room import RoomLimits
+from rooms.streams import LiveStreams
 from rooms.workers import Workers
 from storage.assets import Assets
 from storage.blobs import Blobs
-from storage.database import migrate, open_database
+from storage.conversations import Conversations
+from storage.database import Database, migrate, open_database
 from storage.designs import Designs
+from storage.inboxes import Inboxes
 from storage.keyframes import Keyframes
+from storage.keys import DocumentKey
 from storage.memberships import Memberships
 from storage.secrets import Secrets
+from storage.streams import StreamLog
 from storage.update_log import UpdateLog
 from storage.users import Users
 
@@ -138,6 +147,12 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
         )
         access = Access(designs, memberships, users, default_product=next(iter(PRODUCTS)))
         recency = await enter(Recency(designs))
+        heard: list[Callable[[DocumentKey, float], None]] = [recency.edited]
+
+        def committed(key: DocumentKey, at: float) -> None:
+            for hear in heard:
+                hear(key, at)
+
         rooms = await enter(
             RoomRegistry(
                 update_log=await enter(UpdateLog(database)),
@@ -148,7 +163,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
                 room_limits=_room_limits(settings),
                 limits=RegistryLimits(settings.max_rooms, settings.room_idle_seconds),
                 overwrite_names=not settings.is_open,
-                on_commit=recency.edited,
+                on_commit=committed,
             )
         )
         images = ImageStore(assets, blobs, workers, _asset_limits(settings))
@@ -159,6 +174,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
             limits=_socket_limits(settings),
             outbox_limits=_outbox_limits(settings),
         )
+        heard.append(await _open_talk(stack, settings, live, database, bus, rooms, metrics, access, memberships, users))
         parts = Parts(
             settings=settings,
             authenticator=authenticator,
@@ -176,6 +192,48 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
             metrics=HttpMetrics(metrics.registry),
         )
         yield parts, live
+
+
+async def _open_talk(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    live: LiveServer,
+    database: Database,
+    bus: RedisBus | LocalBus,
+    rooms: RoomRegistry,
+    metrics: Metrics,
+    access: Access,
+    memberships: Memberships,
+    users: Users,
+) -> Callable[[DocumentKey, float], None]:
+    """Chat, notifications and the live board, on their namespaces; returns what wants to hear of commits."""
+    stream_log, conversations = StreamLog(database), Conversations(database)
+    streams = await stack.enter_async_context(
+        LiveStreams(stream_log=stream_log, conversations=conversations, bus=bus, node=rooms.node)
+    )
+    board = await stack.enter_async_context(LiveMetrics(metrics=metrics, bus=bus, node=rooms.node, rooms=rooms))
+    notifications = Notifications(
+        database=database,
+        stream_log=stream_log,
+        streams=streams,
+        conversations=conversations,
+        inboxes=Inboxes(database),
+    )
+    chat = Chat(
+        stream_log=stream_log,
+        streams=streams,
+        conversations=conversations,
+        notifications=notifications,
+        memberships=memberships,
+        users=users,
+        metrics=metrics,
+        present=people_in_rooms(rooms),
+        everyone=settings.is_open,
+        limits=ChatLimits(max_message_characters=settings.max_message_characters),
+        on_post=board.posted,
+    )
+    register(live, access=access, streams=streams, chat=chat, notifications=notifications, live=board)
+    return board.committed
 
 
 def _bus(settings: Settings) -> RedisBus | LocalBus:

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Middleware
 
 from realtime.auth import GUEST_SECONDS
 from realtime.errors import Draining, answer
-from realtime.http import assets, catalogue, designs, docs, documents, health, pages, renders, session
+from realtime.http import assets, catalogue, conversations, designs, docs, documents, health, pages, renders, session
 from realtime.http.parts import NEW_GUEST, Parts, set_session_cookie
 from realtime.http.routes import Handler, Route
 from realtime.logs import bound
@@ -31,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *documents.ROUTES,
     *renders.ROUTES,
     *assets.ROUTES,
+    *conversations.ROUTES,
     *catalogue.ROUTES,
     *health.ROUTES,
     *pages.ROUTES,
