@@ -216,7 +216,7 @@ def test_all_replicas_converge_whatever_is_cut_left_folded_and_restarted() -> No
     write_table(
         "convergence",
         "Convergence",
-        "Random runs over joining, editing, cutting, leaving, coming back, keyframes and restarts, with real sockets and"
+        "Random runs over joining, editing, cutting, leaving, returning, keyframes and restarts, with real sockets and"
         " npm providers. After each run all replicas, one who comes late, the rows of the log and the newest keyframe"
         " with the rows after it are the same document to yjs; nobody was refused.",
         ("what", "how often"),
