@@ -148,8 +148,6 @@ def _end_in_any_case(seconds: float) -> None:
 
 def _reporting(run: Callable[[], object]) -> int:
     """Run a coroutine function on uvloop where there is one; what an operator can mend becomes one sentence."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from realtime.redis_bus import BusUnreachable
 
     try:
@@ -161,9 +159,9 @@ def _reporting(run: Callable[[], object]) -> int:
     except BusUnreachable as error:
         print(error, file=sys.stderr)
         return COULD_NOT_START
-    except (OSError, SQLAlchemyError) as error:
+    except Exception as error:  # of a driver, say: what kind it is only the driver's layer knows
         log.error("could not start", exc_info=error)
-        print(f"Luneo Live did not start: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"Luneo Live did not start: {(str(error) or repr(error)).splitlines()[0]}", file=sys.stderr)
         return COULD_NOT_START
     return 0
 
