@@ -13,7 +13,7 @@ import { Toasts } from '../ui/toast';
 
 const fault = signal<unknown>(null);
 const board = signal<Board | null>(null);
-const isLive = pageConnection().online;
+const isOnline = pageConnection().online;
 
 interface Tile {
   readonly title: string;
@@ -104,6 +104,7 @@ function Dashboard(): JSX.Element {
   }, []);
   const samples = board.value?.samples.value ?? [];
   const last = samples.at(-1);
+  const isLive = isOnline.value && last !== undefined;
   const refused = board.value?.failure.value;
   return (
     <>
@@ -114,9 +115,9 @@ function Dashboard(): JSX.Element {
             <h1>Live</h1>
             <p class="quiet">What happens on this service right now, once a second.</p>
           </div>
-          <span class={`pill ${isLive.value ? 'good' : 'warn'}`} role="status">
+          <span class={`pill ${isLive ? 'good' : 'warn'}`} role="status">
             <span class="dot" />
-            {isLive.value ? 'Live' : 'Reconnecting'}
+            {isLive ? 'Live' : isOnline.value ? 'Waiting for the first second' : 'Reconnecting'}
             {last && ` · up ${uptime(last.uptime)} · ${last.nodes} ${last.nodes === 1 ? 'node' : 'nodes'} · ${Math.round(last.memory / 1e6)} MB`}
           </span>
         </div>

@@ -284,8 +284,8 @@ function Ground({ session }: { readonly session: StudioSession }): JSX.Element {
       </div>
       <div class="empty hint">
         <Icon of={MousePointer2} size={22} />
-        <strong>Nothing is chosen</strong>
-        <p>{session.canEdit ? 'Click something to change it, or press T and click to write on the product.' : 'You are looking on. Click something to see what it is.'}</p>
+        <strong>Nothing selected</strong>
+        <p>{session.canEdit ? 'Click a layer to change it. Press T and click to write on the product.' : 'You are viewing. Click a layer to see its details.'}</p>
       </div>
     </div>
   );

@@ -7,6 +7,7 @@ import type { View } from './camera';
 const WORTH_KEEPING = 24;
 /** A layer that changed within this time is taken to be changing still. */
 const WARM_MS = 500;
+const MOST_GHOSTS = 40;
 
 interface Sheet {
   readonly canvas: OffscreenCanvas;
@@ -61,6 +62,20 @@ export class ContentCanvas {
       paintLayers(context, layers.slice(warm.first, warm.last + 1), paints);
       this.#lay(context, this.#above);
     }
+    context.restore();
+    this.#ghosts(context, layers, w, h, paints);
+  }
+
+  #ghosts(context: CanvasRenderingContext2D, layers: readonly SceneLayer[], w: number, h: number, paints: Paints): void {
+    const chosen = paints.ghosts && paints.ghosts.size > 0 && paints.ghosts.size <= MOST_GHOSTS ? layers.filter((layer) => paints.ghosts!.has(layer.id)) : [];
+    if (chosen.length === 0) return;
+    context.save();
+    context.beginPath();
+    context.rect(-1e5, -1e5, 2e5, 2e5);
+    context.rect(0, 0, w, h);
+    context.clip('evenodd');
+    context.globalAlpha = 0.22;
+    paintLayers(context, chosen, paints);
     context.restore();
   }
 

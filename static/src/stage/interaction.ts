@@ -24,6 +24,7 @@ type Gesture =
   | { readonly kind: 'move'; readonly from: Point; readonly subjects: readonly Subject[]; readonly others: readonly Box[] }
   | { readonly kind: 'resize'; readonly spot: HandleSpot; readonly subjects: readonly Subject[]; readonly offset: Point }
   | { readonly kind: 'rotate'; readonly pivot: Point; readonly startAngle: number; readonly subjects: readonly Subject[] }
+  | { readonly kind: 'write'; readonly at: Point }
   | { readonly kind: 'draw'; readonly tool: ShapeTool; readonly from: Point; to: Point };
 
 export class Interaction {
@@ -94,6 +95,11 @@ export class Interaction {
       else if (event.shiftKey && event.deltaX === 0) this.#camera.pan(-event.deltaY * unit, 0);
       else this.#camera.pan(-event.deltaX * unit, -event.deltaY * unit);
     };
+    // The stage takes no focus by itself: whoever just began to type keeps it.
+    const keepFocus = (event: MouseEvent): void => {
+      if (!(event.target as HTMLElement).closest('textarea')) event.preventDefault();
+    };
+    element.addEventListener('mousedown', keepFocus);
     element.addEventListener('pointerdown', down);
     element.addEventListener('pointermove', moved);
     element.addEventListener('pointerup', up);
@@ -101,6 +107,7 @@ export class Interaction {
     element.addEventListener('pointerleave', left);
     element.addEventListener('wheel', wheel, { passive: false });
     return () => {
+      element.removeEventListener('mousedown', keepFocus);
       element.removeEventListener('pointerdown', down);
       element.removeEventListener('pointermove', moved);
       element.removeEventListener('pointerup', up);
@@ -162,12 +169,7 @@ export class Interaction {
     const mm = this.#camera.toMm(p);
     if (session.editing.peek() !== null) session.editing.value = null;
     if (tool !== 'select' && session.canEdit) {
-      if (tool === 'text') {
-        const id = addPlaced(session, { tool: 'text', at: mm });
-        session.tool.value = 'select';
-        session.select([id]);
-        session.editing.value = id;
-      } else this.#gesture = { kind: 'draw', tool, from: mm, to: mm };
+      this.#gesture = tool === 'text' ? { kind: 'write', at: mm } : { kind: 'draw', tool, from: mm, to: mm };
       return;
     }
     const spot = this.#gripAt(p, event);
@@ -338,6 +340,13 @@ export class Interaction {
       case 'rotate':
         session.finish(true);
         break;
+      case 'write': {
+        const id = addPlaced(session, { tool: 'text', at: gesture.at });
+        session.tool.value = 'select';
+        session.select([id]);
+        session.editing.value = id;
+        break;
+      }
       case 'draw': {
         const box = bounds([gesture.from, gesture.to]);
         const isClick = Math.max(box.w, box.h) * this.#camera.view.peek().zoom < DRAG_THRESHOLD * 2;

@@ -60,6 +60,8 @@ export interface Paints {
   readonly images: ImageLibrary;
   /** A layer that is not painted, since something else shows it just now. */
   readonly skip?: string | null;
+  /** Chosen layers: what of them lies beyond the print area, and will not be printed, is shown faintly. */
+  readonly ghosts?: ReadonlySet<string>;
 }
 
 /** The context's map must lead from millimetres of the print area to pixels. */

@@ -96,11 +96,12 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
       const arrived = fonts.arrivals.peek() + images.arrivals.peek();
       if (arrived !== arrivals) canvas.forget();
       arrivals = arrived;
-      canvas.paint(scene, camera.view.peek(), ratio, { fonts, images }, now);
+      canvas.paint(scene, camera.view.peek(), ratio, { fonts, images, ghosts: new Set(session.selection.peek()) }, now);
     };
     return eachFrame(paint, () => {
       void session.model.revision.value;
       void session.view.value;
+      void session.selection.value;
       void previews.value;
       void camera.view.value;
       void camera.size.value;

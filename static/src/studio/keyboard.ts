@@ -30,7 +30,7 @@ export const SHORTCUTS: readonly { readonly title: string; readonly keys: readon
       [`${COMMAND} Shift Z`, 'Redo'],
       [`${COMMAND} D`, 'Duplicate'],
       [`${COMMAND} C · X · V`, 'Copy, cut, paste'],
-      [`${COMMAND} A`, 'Choose all'],
+      [`${COMMAND} A`, 'Select all'],
       ['Delete', 'Delete'],
       ['Enter', 'Type into a text'],
       ['Arrows', 'Move 1 mm, with Shift 10 mm'],
