@@ -33,6 +33,8 @@ STORED_FORMATS: Final = ("PNG", "JPEG", "WEBP")
 """What `images.py` writes, and therefore all that is read back here."""
 ALIGNED: Final = 1 / 64
 """A picture whose edges lie this near to the pixel grid (in pixels) needs no softened edge."""
+DRAWING_WIDTH: Final = 1_200
+"""The widest that a product's drawing is rasterised, in pixels."""
 PNG_LEVEL: Final = 2
 """Little compression: a render is served once or twice, and encoding would take longer than drawing."""
 QUALITY: Final = 90
@@ -536,6 +538,11 @@ def _read_back(png: bytes) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _drawing(svg: str, base: str, size: tuple[int, int]) -> Image.Image:
-    """One of our own drawings of a product at a size, in a colour; not to be changed."""
+    """One of our own drawings of a product at a size, in a colour; not to be changed.
+
+    Drawn at most `DRAWING_WIDTH` wide and enlarged from there: its blurred shadows would take minutes at a print's size.
+    """
+    width = min(size[0], DRAWING_WIDTH)
     colored = svg.replace("{base}", base[:7])
-    return _read_back(resvg_py.svg_to_bytes(svg_string=colored, width=size[0], height=size[1], skip_system_fonts=True))
+    drawn = _read_back(resvg_py.svg_to_bytes(svg_string=colored, width=width, skip_system_fonts=True))
+    return drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BICUBIC)

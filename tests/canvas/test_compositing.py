@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import resource
 from typing import Any
 
 import numpy as np
@@ -300,6 +301,8 @@ def test_layers_of_absurd_size_cost_no_memory_of_their_own() -> None:
         "b": shape(-5000, -5000, 10000, 10000, 12, p=["front", "a1"], fill="#00000010"),
         "c": {"t": "text", "p": ["front", "a2"], "xf": [-1000, -1500, 0, 0, 3], "txt": "OO", "sty": {"size": 2000}},
     }
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     drawn = draw(elements, width=600, images={ASSET: picture(RAMP)})
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
     assert drawn.shape == (848, 600, 4)
     assert (drawn[..., 3] == 255).all()

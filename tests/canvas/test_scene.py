@@ -111,6 +111,30 @@ def test_shared_types_that_do_not_belong_are_passed_over() -> None:
     assert layer["runs"] == []
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_finite_number_is_no_number(number: float) -> None:
+    """Rule C2: read from a document, as a client may well write it."""
+
+    def elements(value: Any) -> dict[str, Any]:
+        return {
+            "a": {"t": "shape", "p": ["front", "a0"], "xf": [value, 1, 2, 3, 4], "op": value},
+            "b": {
+                "t": "shape",
+                "p": ["front", "a1"],
+                "xf": [0, 0, 9, 9, 0],
+                "geo": {"k": "star", "n": value, "q": value},
+            },
+            "c": {"t": "shape", "p": ["front", "a2"], "stroke": {"c": "#000000", "w": value}},
+            "d": {"t": "image", "p": ["front", "a3"], "img": {"crop": [0, value, 0.5, 0.5]}},
+            "e": {"t": "text", "p": ["front", "a4"], "txt": "A", "sty": {"size": value, "lead": value, "track": value}},
+            "f": {"t": "shape", "p": ["front", "a5"], "xf": [0, 0, 9, 9, 0, 0, 0, value]},
+        }
+
+    found = read(open_document([write({"el": elements(number)}).get_update()]))
+    malformed = read(open_document([write({"el": elements("no number")}).get_update()]))
+    assert resolve(found, "tshirt", "front").hash == resolve(malformed, "tshirt", "front").hash
+
+
 XML_TEXT = (
     "AQcHACcBAmVsAWEBKAAHAAF0AXcEdGV4dCcABwADdHh0BgQABwIIbm90IHRoaXMoAAcAAXABdQJ3BWZyb250dwJhMCgABwACeGYBdQV6AAAAAAAAAAF9"
     "AnxAYAAAfQR9BSgABwACb3ABfwA="

@@ -12,7 +12,8 @@ from PIL import Image
 from pycrdt import Doc, Map, Text
 
 from canvas import tasks
-from canvas.errors import CanvasError
+from canvas.errors import CanvasError, RenderTooLarge
+from canvas.schema import LIMITS
 from tests.canvas.vectors import load
 
 
@@ -78,6 +79,19 @@ def test_a_render_that_cannot_be_is_refused_with_a_code(arguments: dict[str, Any
         tasks.render(arguments, [json.dumps(SCENE).encode()])
     assert refusal.value.code == code
     assert refusal.value.message.endswith(".")
+
+
+def test_the_limit_that_a_render_exceeds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule C28."""
+    _, scenes = tasks.scene({"product": "mug", "view": "wrap"}, [])
+    tasks.render({"width": 8192, "format": "jpeg"}, scenes)
+    with pytest.raises(RenderTooLarge) as width:
+        tasks.render({"width": 8193}, scenes)
+    assert width.value.limit == "renderWidth"
+    monkeypatch.setitem(LIMITS, "renderPixels", 999)
+    with pytest.raises(RenderTooLarge) as pixels:
+        tasks.render({"width": 50}, scenes)
+    assert pixels.value.limit == "renderPixels"
 
 
 @pytest.mark.parametrize("scene", [b"", b"[]", b"{}", b'{"product":"tshirt","view":"front"}', b"\xff"])

@@ -17,6 +17,7 @@ from canvas import fonts
 from canvas.compositing import render
 from canvas.model import Content
 from canvas.scene import resolve
+from canvas.schema import LIMITS
 from canvas.text import layout, style
 
 FONT_IDS = list(fonts.FONTS)
@@ -153,6 +154,13 @@ def test_a_glyph_that_the_family_lacks_comes_from_our_list_and_what_none_has_is_
     absent = set_in("a😀中b 😀", font="anton")
     assert absent.missing == [0x4E2D, 0x1F600]
     assert all(glyph != 0 for run in absent.runs for glyph in run["g"])
+
+
+def test_a_text_over_the_limit_is_cut() -> None:
+    """Rule C23: by code points."""
+    limit = LIMITS["textLength"]
+    assert len(set_in("😀" * (limit - 2) + "abcd").runs[0]["g"]) == 2
+    assert sum(len(run["g"]) for run in set_in("ab " * limit).runs) == limit // 3 * 2 + 1
 
 
 def test_the_catalogue_is_plain_json() -> None:
