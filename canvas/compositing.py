@@ -540,7 +540,7 @@ def _read_back(png: bytes) -> Image.Image:
 def _drawing(svg: str, base: str, size: tuple[int, int]) -> Image.Image:
     """One of our own drawings of a product at a size, in a colour; not to be changed.
 
-    Drawn at most `DRAWING_WIDTH` wide and enlarged from there: its blurred shadows would take minutes at a print's size.
+    Drawn at most `DRAWING_WIDTH` wide and enlarged from there: blurred shadows would take minutes at a print's size.
     """
     width = min(size[0], DRAWING_WIDTH)
     colored = svg.replace("{base}", base[:7])
