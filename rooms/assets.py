@@ -31,7 +31,7 @@ class AssetLimits:
 class ImageStore:
     """The images of all brands, from the first byte of an upload to what is served.
 
-    Source: docs/protocol.md, H20 to H24.
+    Source: docs/protocol.md, H20 to H23.
     """
 
     def __init__(self, assets: Assets, blobs: Blobs, workers: WorkerPort, limits: AssetLimits) -> None:
