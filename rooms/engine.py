@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pycrdt
 
-from rooms.errors import RoomError
-from rooms.inspection import decode_state_vector, inspect, splits_pairs
+from rooms.errors import InvalidUpdate, RoomError
+from rooms.inspection import cut, decode_state_vector, inspect, splits_pairs
 from rooms.knowledge import Knowledge
 
 EMPTY_UPDATE: Final = b"\x00\x00"
@@ -75,7 +75,7 @@ def _merge(pieces: Sequence[bytes]) -> tuple[bytes, Knowledge]:
                 continue
             if knowledge.overlaps(inspection):
                 # The engine's merge would take what it comes to first by clock; a client could rewrite history so.
-                piece = pycrdt.get_update(piece, knowledge.state_vector_bytes())
+                piece = cut(piece, knowledge.vector)
             knowledge.learn(inspection)
             parts.append(piece)
         while len(parts) > 1:
@@ -118,19 +118,22 @@ def fold(pieces: Sequence[bytes]) -> Folded:
     merged, knowledge = _merge(pieces)
     if inspect(merged).requires:
         raise IncompleteHistory("The stored updates build on some that are not stored.")
+    split = splits_pairs(merged)
+    told = Knowledge()
     try:
         document = load(merged)
-        verified = dict(decode_state_vector(document.get_state())) == dict(knowledge.vector)
+        verified = decode_state_vector(document.get_state()) == dict(knowledge.vector)
         encoded = document.get_update()
-    except EngineRefused:
-        return Folded(merged, knowledge, compact=False, verified=False)
-    own = inspect(encoded)
-    told = Knowledge()
-    told.learn(own)
-    if not verified or own.requires or dict(told.vector) != dict(knowledge.vector):
-        return Folded(merged, knowledge, compact=False, verified=False)
+        if not split:
+            own = inspect(encoded)
+            told.learn(own)
+            verified = verified and not own.requires and dict(told.vector) == dict(knowledge.vector)
+    except (EngineRefused, InvalidUpdate):
+        verified = False
+    if split or not verified:
+        return Folded(merged, knowledge, compact=False, verified=verified)
     knowledge.learn_all(told)  # deletions that engines make by themselves stand in no row
-    if len(encoded) < len(merged) and not splits_pairs(merged):
+    if len(encoded) < len(merged):
         return Folded(encoded, knowledge, compact=True, verified=True)
     return Folded(merged, knowledge, compact=False, verified=True)
 

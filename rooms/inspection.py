@@ -198,10 +198,98 @@ def splits_pairs(update: bytes) -> bool:
     return not pairs.isdisjoint(edges)
 
 
+class _Mark(NamedTuple):
+    """Where a struct lies in the bytes of its update."""
+
+    client: int
+    first: int
+    end: int
+    info: int
+    begin: int
+    content: int
+    after: int
+
+
+def cut(update: bytes, vector: Mapping[int, int]) -> bytes:
+    """What *update* (one that `inspect` accepts) brings beyond *vector*, with its whole delete set.
+
+    The bytes of what stays are those that came, but for a struct that is known in part. Of a surrogate pair of which
+    one half is known the other stays as U+FFFD, as in yjs.
+
+    Source: docs/protocol.md, I9.
+    """
+    marks: list[_Mark] = []
+    _inspect(update, marks=marks)
+    kept: dict[int, list[_Mark]] = {}
+    for mark in marks:
+        if mark.end > vector.get(mark.client, 0) and (mark.info != 10 or mark.client in kept):
+            kept.setdefault(mark.client, []).append(mark)
+    out = bytearray()
+    write_varuint(out, len(kept))
+    for client, staying in kept.items():
+        known = vector.get(client, 0)
+        write_varuint(out, len(staying))
+        write_varuint(out, client)
+        write_varuint(out, max(known, staying[0].first))
+        for mark in staying:
+            if mark.first < known:
+                _write_rest(out, update, mark, known)
+            else:
+                out += update[mark.begin : mark.after]
+    out += update[marks[-1].after if marks else _after_empty_sections(update) :]
+    return bytes(out)
+
+
+def _after_empty_sections(data: bytes) -> int:
+    """Where the delete set begins in an update without a struct."""
+    sections, p = _varuint(data, 0)
+    for _ in range(3 * sections):
+        _, p = _varuint(data, p)
+    return p
+
+
+def _write_rest(out: bytearray, data: bytes, mark: _Mark, known: int) -> None:
+    """Write what follows *known* of a struct; it follows what was known of it."""
+    kind = mark.info & 31
+    offset = known - mark.first
+    if kind == 0:
+        out.append(0)
+        write_varuint(out, mark.end - known)
+        return
+    out.append(mark.info | 0x80)
+    write_varuint(out, mark.client)
+    write_varuint(out, known - 1)
+    if mark.info & 0x40:
+        p = mark.begin + 1
+        for _ in range(2 if mark.info & 0x80 else 0):
+            _, p = _varuint(data, p)
+        out += data[p : mark.content]
+    if kind == 1:
+        write_varuint(out, mark.end - known)
+    elif kind == 4:
+        text, _ = _string(data, mark.content, len(data))
+        units = text.encode("utf-16-le")[2 * offset :]
+        if 0xDC <= units[1] < 0xE0:
+            units = b"\xfd\xff" + units[2:]
+        raw = units.decode("utf-16-le").encode()
+        write_varuint(out, len(raw))
+        out += raw
+    else:  # any values; nothing else is longer than one clock
+        count, p = _varuint(data, mark.content)
+        for _ in range(offset):
+            p = _any(data, p, len(data), 1)
+        write_varuint(out, count - offset)
+        out += data[p : mark.after]
+
+
 def _inspect(
-    data: bytes, pairs: set[tuple[int, int]] | None = None, edges: list[tuple[int, int]] | None = None
+    data: bytes,
+    pairs: set[tuple[int, int]] | None = None,
+    edges: list[tuple[int, int]] | None = None,
+    marks: list[_Mark] | None = None,
 ) -> Inspection:
-    # Given *pairs* and *edges*, it also collects the ids of second halves, and the ids before which something stands.
+    # Given *pairs* and *edges*, it also collects the ids of second halves, and the ids before which something stands;
+    # given *marks*, where each struct lies.
     # One long function with the frequent cases inline: it runs for every edit of every room, on the event loop.
     size = len(data)
     sections = data[0]
@@ -250,6 +338,7 @@ def _inspect(
         first = clock
         for _ in range(count):
             info = data[p]
+            begin = content = p
             p += 1
             kind = info & 31
             if info == 10 or info == 0:
@@ -318,6 +407,7 @@ def _inspect(
                         _malformed("parent")
                     if info & 0x20:
                         _, p = _string(data, p, size)
+                content = p
                 if kind == 4:  # string; its length is in UTF-16 units
                     length = data[p]
                     p += 1
@@ -387,6 +477,8 @@ def _inspect(
             clock += length
             if clock > MAX_CLOCK:
                 _malformed("clock")
+            if marks is not None:
+                marks.append(_Mark(client, clock - length, clock, info, begin, content, p))
         if clock > first:
             segments.append((first, clock))
         if segments:
@@ -490,8 +582,11 @@ def _any(data: bytes, p: int, size: int, depth: int) -> int:
         p = _varint(data, p)
     elif tag in (120, 121, 126, 127):
         pass
-    elif tag in (122, 123):
+    elif tag == 123:
         p += 8
+    elif tag == 122:
+        # The engine's merges turn it into a number, and round it.
+        raise UnsupportedContent("a big integer")
     elif tag == 124:
         p += 4
     elif tag == 118 or tag == 117:
@@ -595,7 +690,7 @@ def _document(data: bytes, p: int, size: int) -> int:
         key, p = _string(data, p, size)
         if key not in _DOCUMENT_OPTIONS:
             raise UnsupportedContent(f"a subdocument with the option {key[:40]!r}")
-        if data[p] not in ((122, 125) if key == "encoding" else (120, 121)):
+        if data[p] not in ((125,) if key == "encoding" else (120, 121)):
             _malformed("subdocument")
         p = _any(data, p, size, 1)
     return p

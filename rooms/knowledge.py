@@ -77,9 +77,10 @@ class Knowledge:
         return {client: clock for client, clock in inspection.requires.items() if vector.get(client, 0) < clock}
 
     def overlaps(self, inspection: Inspection) -> bool:
-        """Whether some of the structs are known already.
+        """Whether some of the structs are known already; `rooms.inspection.cut` leaves the rest of the update.
 
-        Documents keep what they had first; a merge may keep the other, and its content may be another.
+        What is known may have another content, or length, in the update. Documents keep what they had, but merges may
+        not, and an engine's documents may break. So what is logged and relayed never overlaps (I9).
         """
         vector = self._vector
         return any(segments[0][0] < vector.get(client, 0) for client, segments in inspection.structs.items())

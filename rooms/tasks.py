@@ -10,13 +10,15 @@ from typing import Any, Final
 
 from rooms import engine
 from rooms.errors import InvalidUpdate, TaskFailed, WorkerTimeout
-from rooms.inspection import Inspection, inspect
+from rooms.inspection import Inspection, cut, decode_state_vector, inspect
+from rooms.knowledge import Knowledge, Verdict
 from rooms.ports import WorkerPort
 
 TASKS: Final[dict[str, str]] = {
     "inspect": "rooms.tasks:inspect_task",
     "fold": "rooms.tasks:fold_task",
     "difference": "rooms.tasks:difference_task",
+    "cut": "rooms.tasks:cut_task",
     "audit": "rooms.tasks:audit_task",
     "scene": "canvas.tasks:scene",
     "render": "canvas.tasks:render",
@@ -54,6 +56,13 @@ def difference_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[di
     return {}, [engine.difference(pieces, state_vector)]
 
 
+def cut_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """[update, state vector] → {inspection} [what the update brings beyond the state vector]."""
+    update, state_vector = buffers
+    rest = cut(update, decode_state_vector(state_vector))
+    return {"inspection": inspect(rest).to_json()}, [rest]
+
+
 def audit_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     """[pieces…] → {values}: read the document below our schema's roots; poison makes it late.
 
@@ -80,6 +89,32 @@ async def inspect_update(workers: WorkerPort, update: bytes) -> Inspection:
         refused.code = error.code
         raise refused from error
     return Inspection.from_answer(header, buffers)
+
+
+async def admit_update(
+    workers: WorkerPort, knowledge: Knowledge, update: bytes, inspection: Inspection
+) -> tuple[bytes, Inspection, Verdict]:
+    """Judge an inspected update, cut to its new part where it overlaps what is known; what comes back is what to log.
+
+    A large one is cut in a worker; *knowledge* must not change meanwhile.
+
+    Raises:
+        InvalidUpdate: it can never be taken.
+        WorkerError: no worker could say.
+
+    Source: docs/protocol.md, I5 to I9.
+    """
+    verdict = knowledge.judge(inspection)
+    if verdict is not Verdict.NEW or not knowledge.overlaps(inspection):
+        return update, inspection, verdict
+    if len(update) <= INSPECT_ON_LOOP_BYTES:
+        rest = cut(update, knowledge.vector)
+        inspection = inspect(rest)
+    else:
+        header, (rest,) = await workers.call("cut", {}, [update, knowledge.state_vector_bytes()], deadline_seconds=5)
+        inspection = Inspection.from_answer(header)
+    # What the update said of known clocks does not count any more, so its new part is judged by itself.
+    return rest, inspection, knowledge.judge(inspection)
 
 
 async def find_poison(workers: WorkerPort, state: bytes, rows: Sequence[bytes]) -> int | None:

@@ -12,7 +12,8 @@ import pycrdt
 
 from rooms import engine
 from rooms.errors import InvalidUpdate
-from rooms.inspection import decode_state_vector
+from rooms.inspection import cut, decode_state_vector, inspect
+from rooms.knowledge import Knowledge
 
 Answer = tuple[dict[str, Any], list[bytes]]
 
@@ -101,20 +102,38 @@ def read_array(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
 def apply_each(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
     """What pycrdt makes of each update on a fresh document that holds the first *base* of the buffers.
 
-    What has a gap is never stored: of that, only that it is taken without an error.
+    As in a room, what is partly known is cut first; and what has a gap is never stored: of that, only that it is taken
+    without an error. The buffers are what was applied.
     """
     base, updates = buffers[: arguments["base"]], buffers[arguments["base"] :]
+    knowledge = Knowledge()
+    for row in base:
+        knowledge.learn(inspect(row))
     results: list[dict[str, Any]] = []
+    applied: list[bytes] = []
     for update, has_gap in zip(updates, arguments["gaps"], strict=True):
         document: pycrdt.Doc[Any] = pycrdt.Doc()
         for row in base:
             document.apply_update(row)
+        rest = update
         try:
-            document.apply_update(update)
+            if not has_gap and knowledge.overlaps(inspect(update)):
+                rest = cut(update, knowledge.vector)
+                inspection = inspect(rest)
+                assert not knowledge.overlaps(inspection)
+                try:
+                    knowledge.judge(inspection)
+                except InvalidUpdate as error:
+                    results.append({"refused": error.code})
+                    applied.append(engine.EMPTY_UPDATE)
+                    continue
+            document.apply_update(rest)
             if not has_gap:
-                pycrdt.Doc().apply_update(document.get_update())
-                pycrdt.Doc().apply_update(engine.merge([*base, update]))
+                folded = engine.fold([*base, update])
+                assert folded.verified
+                pycrdt.Doc().apply_update(folded.state)
             results.append({"vector": sorted(decode_state_vector(document.get_state()).items())})
         except BaseException as error:
             results.append({"error": repr(error)})
-    return {"results": results}, []
+        applied.append(rest)
+    return {"results": results}, applied

@@ -25,7 +25,7 @@ const WORDS = ['a', 'hello', 'é', 'ß€', '😀', 'x😀y😀', '', '\ud83d', 
 const value = (rng, depth = 0) => {
   const kinds = [
     () => rng.below(1000), () => -rng.below(100000), () => rng.next(), () => 1e300 * rng.next(), () => null,
-    () => undefined, () => true, () => false, () => rng.pick(WORDS), () => BigInt(rng.below(1e9)) * 4294967296n,
+    () => undefined, () => true, () => false, () => rng.pick(WORDS),
     () => new Uint8Array(rng.below(40)), () => 2 ** 40 + rng.below(1000), () => 0.5
   ]
   if (depth < 3) {
@@ -35,8 +35,8 @@ const value = (rng, depth = 0) => {
   return rng.pick(kinds)()
 }
 
-/** What an array takes: nothing undefined, no bare bigint. */
-const item = (rng) => { const v = value(rng); return v === undefined || typeof v === 'bigint' ? 7 : v }
+/** What an array takes: nothing undefined. */
+const item = (rng) => { const v = value(rng); return v === undefined ? 7 : v }
 
 /** JSON without lone halves: the one thing that yjs writes there and yrs refuses. */
 const plain = (rng) => rng.pick([1, 1.5, true, null, 'bold', '😀', { a: [1, 'x'] }, [], {}, -3e-7])
@@ -112,9 +112,16 @@ const generate = ({ seed, steps, people = 3, ids = 32 }) => {
   return { log: log.map(encode), extras: extras.map(encode), ...look(docs[0].doc) }
 }
 
+/** With sorted keys: an object's order is not part of what it says, and yrs writes another. */
 const json = (doc) => JSON.stringify({
   m: doc.getMap('m').toJSON(), a: doc.getArray('a').toJSON(), t: doc.getText('t').toDelta(), x: doc.getXmlFragment('x').toString()
-}, (_, v) => typeof v === 'bigint' ? `${v}n` : v instanceof Y.AbstractType ? v.toJSON() : v instanceof Y.Doc ? 'doc' : v)
+}, (_, v) => {
+  if (v instanceof Y.AbstractType) v = v.toJSON()
+  if (v instanceof Y.Doc) return 'doc'
+  return v && Object.getPrototypeOf(v) === Object.prototype
+    ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
+    : v
+})
 
 const deletes = (doc) => Object.fromEntries([...Y.createDeleteSetFromStructStore(doc.store).clients].map(
   ([client, items]) => [client, items.map((item) => [item.clock, item.clock + item.len])]
@@ -138,7 +145,7 @@ const OPERATIONS = {
       try {
         Y.applyUpdate(doc, decode(update))
         Y.applyUpdate(new Y.Doc(), Y.encodeStateAsUpdate(doc))
-        return look(doc)
+        return { ...look(doc), json: json(doc) }
       } catch (error) {
         return { error: String(error) }
       }
