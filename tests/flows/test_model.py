@@ -30,6 +30,7 @@ KINDS = {"ada": "stock", "ben": "acked", "cleo": "stock", "dora": "acked"}
 MAX_RESTARTS = 2
 
 names = st.sampled_from(NAMES)
+picks = st.integers(0, len(NAMES) - 1)
 places = st.floats(0, 1, exclude_max=True)
 values = st.one_of(st.integers(-5, 5), st.text(max_size=4), st.lists(st.integers(0, 3), max_size=2), st.none())
 words = st.sampled_from(["a", "be", "c d", "é", "🙂", "🙂🙃", "\n", "longer than the others "])
@@ -93,44 +94,45 @@ class Replicas(RuleBasedStateMachine):
             self._do("open", name, url=self.world.node.url, room=self.room, kind=KINDS[name])
             self.world.count("join")
 
-    @precondition(lambda self: self.open)
-    @rule(name=names, edit=edits)
-    def edit(self, name: str, edit: dict[str, Any]) -> None:
-        if name in self.open:
-            self._do("edit", name, **edit)
-            self.world.count("edit")
+    def _one(self, of: set[str], pick: int) -> str:
+        return sorted(of)[pick % len(of)]
 
     @precondition(lambda self: self.open)
-    @rule(name=names, burst=st.lists(edits, min_size=3, max_size=12))
-    def edit_much(self, name: str, burst: list[dict[str, Any]]) -> None:
-        if name in self.open:
-            for edit in burst:
-                self._do("edit", name, **edit)
-            self.world.count("burst")
+    @rule(pick=picks, edit=edits)
+    def edit(self, pick: int, edit: dict[str, Any]) -> None:
+        self._do("edit", self._one(self.open, pick), **edit)
+        self.world.count("edit")
 
     @precondition(lambda self: self.open)
-    @rule(name=names)
-    def cut(self, name: str) -> None:
+    @rule(pick=picks, burst=st.lists(edits, min_size=3, max_size=12))
+    def edit_much(self, pick: int, burst: list[dict[str, Any]]) -> None:
+        for edit in burst:
+            self._do("edit", self._one(self.open, pick), **edit)
+        self.world.count("burst")
+
+    @precondition(lambda self: self.open - self.away)
+    @rule(pick=picks)
+    def cut(self, pick: int) -> None:
         """The transport ends without a word; the provider comes back by itself."""
-        if name in self.open - self.away:
-            self.world.run(self.world.designers.do("cut", names=[self._name(name)]))
-            self.world.count("cut")
+        name = self._one(self.open - self.away, pick)
+        self.world.run(self.world.designers.do("cut", names=[self._name(name)]))
+        self.world.count("cut")
 
-    @precondition(lambda self: self.open)
-    @rule(name=names)
-    def leave(self, name: str) -> None:
-        if name in self.open - self.away:
-            self._do("disconnect", name)
-            self.away.add(name)
-            self.world.count("leave")
+    @precondition(lambda self: self.open - self.away)
+    @rule(pick=picks)
+    def leave(self, pick: int) -> None:
+        name = self._one(self.open - self.away, pick)
+        self._do("disconnect", name)
+        self.away.add(name)
+        self.world.count("leave")
 
     @precondition(lambda self: self.away)
-    @rule(name=names)
-    def come_back(self, name: str) -> None:
-        if name in self.away:
-            self._do("connect", name)
-            self.away.discard(name)
-            self.world.count("come back")
+    @rule(pick=picks)
+    def come_back(self, pick: int) -> None:
+        name = self._one(self.away, pick)
+        self._do("connect", name)
+        self.away.discard(name)
+        self.world.count("come back")
 
     @precondition(lambda self: self.open and self.restarts < MAX_RESTARTS)
     @rule(gently=st.booleans(), edit=edits)
@@ -202,7 +204,7 @@ def test_all_replicas_converge_whatever_is_cut_left_folded_and_restarted() -> No
             run_state_machine_as_test(
                 seed(SEED)(Machine),
                 settings=settings(
-                    max_examples=budget(12, 250),
+                    max_examples=budget(10, 250),
                     stateful_step_count=budget(15, 30),
                     deadline=None,
                     database=None,

@@ -37,8 +37,11 @@ class Designer {
     Object.entries(RETURN_MS).forEach(([option, ms]) => this.socket.io[option](ms))
   }
 
-  /** End the transport without a word: what a lost network or a killed tab leaves. */
-  cut() { this.socket.io.engine?.transport?.ws?.terminate?.() }
+  /** End the transport without a word, if there is one: what a lost network or a killed tab leaves. */
+  cut() {
+    const { engine } = this.socket.io
+    if (engine?.readyState === 'open') engine.transport.ws.terminate() // while connecting, ws would wait for its time limit
+  }
 }
 
 class Stock extends Designer {

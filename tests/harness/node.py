@@ -28,7 +28,8 @@ class Node:
     starts it again with the same data at the same port.
     """
 
-    command = ("-m", "realtime", "serve")
+    program = sys.executable
+    command: tuple[str, ...] = ("-m", "realtime", "serve")
 
     def __init__(self, directory: Path, **env: str) -> None:
         self.directory = directory
@@ -74,7 +75,7 @@ class Node:
             **env,
         }
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            self.program,
             *self.command,
             cwd=ROOT,
             env=environ,
