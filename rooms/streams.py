@@ -343,7 +343,7 @@ class LiveStreams:
         return stream
 
     async def _do_open(self, stream: _Stream) -> None:
-        """Subscribe first, then read, then follow, so that nothing falls between."""
+        """Subscribe first, then read: every subscription reads its position after this, and nothing falls between."""
         opening = stream.opening
         assert opening is not None
         try:
@@ -363,8 +363,6 @@ class LiveStreams:
         stream.is_open = True
         stream.opening = None
         opening.set_result(None)
-        if stream.wanted:
-            self._read_on(stream)
 
     def release(self, stream: _Stream, subscription: Subscription | None) -> None:
         """One user of a stream fewer; called by `Subscription.close`."""
@@ -426,11 +424,9 @@ class LiveStreams:
         """The bus brought something; what it says is believed only where it fits."""
         try:
             epoch, position = _HEADER.unpack_from(message)
-            if not stream.is_open:
-                stream.wanted = True
-            elif epoch == stream.epoch and position <= stream.head:
-                return
-            elif epoch != stream.epoch or position > stream.head + 1:
+            if not stream.is_open or (epoch == stream.epoch and position <= stream.head):
+                return  # known; or whoever opens it reads the head after this
+            if epoch != stream.epoch or position > stream.head + 1:
                 self._read_on(stream)
             else:
                 self._hear(stream, decode(message))
@@ -439,8 +435,8 @@ class LiveStreams:
 
     def _hear(self, stream: _Stream, event: StreamEvent) -> None:
         if not stream.is_open:
-            stream.wanted = True
-        elif event.epoch != stream.epoch or event.position > stream.head + 1:
+            return
+        if event.epoch != stream.epoch or event.position > stream.head + 1:
             self._read_on(stream)
         elif event.position == stream.head + 1:
             self._advance(stream, event)
@@ -457,8 +453,10 @@ class LiveStreams:
             self._read_on(stream)
 
     def _read_on(self, stream: _Stream) -> None:
+        if not stream.is_open or self._closing:
+            return
         stream.wanted = True
-        if stream.is_open and not stream.reading and not self._closing:
+        if not stream.reading:
             stream.reading = True
             self.background(self._read_log(stream))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from realtime.bus import LocalBus
 from rooms import replication, streams
@@ -20,7 +21,9 @@ from rooms.streams import Happened, LiveStreams, Since, StreamLimits, Subscripti
 from storage.conversations import Conversations
 from storage.database import Database
 from storage.keys import BrandId, Position, StreamKey
+from storage.models import stream_heads
 from storage.streams import StreamEvent, StreamLog
+from storage.update_log import Head
 from tests.harness.processes import until
 
 KEY = StreamKey(BrandId("acme"), "chat:spring")
@@ -157,6 +160,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("say"), st.integers(0, 1)),
         st.tuples(st.just("say both"), st.integers(2, 4)),
+        st.tuples(st.just("repeat"), st.integers(0, 1)),
         st.tuples(st.just("come"), st.integers(0, 3)),
         st.tuples(st.just("go"), st.integers(0, 3)),
         st.tuples(st.just("slow"), st.integers(0, 3)),
@@ -196,6 +200,9 @@ async def test_every_follower_has_every_event_once_and_in_order_whatever_the_bus
                     await speak(both[argument])
                 case "say both":
                     await asyncio.gather(*(speak(both[n % 2]) for n in range(argument)))
+                case "repeat":  # as a message that is sent again does
+                    for event in (await log.read(key, Position(0), 500))[-2:]:
+                        both[argument].publish(key, event)
                 case "come":
                     await reader.come(both[(argument + said) % 2], log, key)
                 case "go":
@@ -224,6 +231,93 @@ async def test_every_follower_has_every_event_once_and_in_order_whatever_the_bus
             reader.go()
         assert (len(both[0]), len(both[1])) == (0, 0)
         await until(lambda: bus.channels == [replication.NODES_CHANNEL], "every channel to be left")
+
+
+async def test_what_was_lost_is_read_from_the_log_when_the_next_is_heard(database: Database) -> None:
+    """Rules T1, B1: n+2 is heard, n+1 is read; nobody waits for the comparison of heads."""
+    log = StreamLog(database)
+    async with LocalBus() as bus, nodes(database, bus, 1) as (node,):
+        ada = Reader()
+        await ada.come(node, log, KEY)
+        for text in ("lost", "lost too"):
+            await log.append(KEY, "said", {"text": text}, "ben")
+        event = await log.append(KEY, "said", {"text": "heard"}, "ben")
+        bus.publish("s:acme/chat:spring", encode(event))
+        await until(lambda: ada.said == ["lost", "lost too", "heard"], "what was lost", within=1.0)
+        ada.go()
+
+
+async def test_a_stream_behind_the_log_does_not_tell_a_newcomer_twice(database: Database) -> None:
+    """Rule T2: ben comes in at what this node has not heard of yet, and then it arrives."""
+    log = StreamLog(database)
+    async with LocalBus() as bus, nodes(database, bus, 1) as (node,):
+        ada, ben = Reader(), Reader()
+        await ada.come(node, log, KEY)
+        event = await log.append(KEY, "said", {"text": "on its way"}, "carl")
+        await ben.come(node, log, KEY)
+        node.publish(KEY, event)
+        await say(log, node, "next")
+        await until(lambda: ada.said == ben.said == ["on its way", "next"], "both")
+        assert not ben.was_lost
+        ada.go()
+        ben.go()
+
+
+async def test_nothing_is_handed_over_before_the_start(database: Database) -> None:
+    """Rule T2: an answer can be written first; what came meanwhile follows from the log."""
+    log = StreamLog(database)
+    async with LocalBus() as bus, nodes(database, bus, 1) as (node,):
+        ada = Reader()
+        ada.since = Since(1, 0)
+        subscription = await node.subscribe(KEY, ada, ada.since)
+        for text in ("one", "two"):
+            await say(log, node, text)
+        assert ada.said == []
+        subscription.start()
+        await say(log, node, "three")
+        await until(lambda: ada.said == ["one", "two", "three"], "all three in order")
+        assert not ada.was_lost
+        subscription.close()
+
+
+async def test_what_is_stored_while_a_position_is_read_follows_it(database: Database) -> None:
+    """Rules T2, T3: between reading the head and coming in."""
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    class SlowLog(StreamLog):
+        async def head(self, key: StreamKey) -> Head:
+            head = await super().head(key)
+            entered.set()
+            await go_on.wait()
+            return head
+
+    log = StreamLog(database)
+    async with (
+        LocalBus() as bus,
+        LiveStreams(
+            stream_log=SlowLog(database), conversations=Conversations(database), bus=bus, node=b"\0" * 8
+        ) as node,
+    ):
+        ada = Reader()
+        for times in range(2):  # while the stream is opened, and while it is open
+            coming = asyncio.create_task(ada.come(node, log, KEY))
+            await entered.wait()
+            text = f"meanwhile {times}"
+            await say(log, node, text)
+            go_on.set()
+            await coming
+            await until(lambda text=text: ada.said[-1:] == [text], text)  # type: ignore[misc]
+            entered.clear()
+            go_on.clear()
+            other = Reader()
+            keeping = asyncio.create_task(other.come(node, log, KEY))
+            await entered.wait()
+            go_on.set()
+            await keeping
+            ada.go()
+            entered.clear()
+            go_on.clear()
+        assert ada.said == ["meanwhile 0", "meanwhile 1"]
 
 
 async def test_a_lost_last_message_is_found_when_other_nodes_exist(database: Database) -> None:
@@ -309,10 +403,6 @@ async def test_a_brand_is_a_wall(database: Database) -> None:
 
 async def test_history_that_is_cut_sends_everybody_for_the_new_state(database: Database) -> None:
     """Rule T3: an event of another epoch does not follow what they have."""
-    from sqlalchemy import update
-
-    from storage.models import stream_heads
-
     log = StreamLog(database)
     async with LocalBus() as bus, nodes(database, bus, 1) as (node,):
         ada = Reader()
