@@ -41,15 +41,18 @@ const TILES: readonly Tile[] = [
 
 const WIDTH = 240;
 const HEIGHT = 56;
-const SPAN_MS = 120_000;
+/** The line fills the tile soon after opening, and shows two minutes at most. */
+const SHORTEST_SPAN_MS = 20_000;
+const LONGEST_SPAN_MS = 120_000;
 
-/** Two minutes as a line; a second without a value is a gap, not a zero. */
+/** The last minutes as a line; a second without a value is a gap, not a zero. */
 function Spark({ samples, tile }: { readonly samples: readonly Sample[]; readonly tile: Tile }): JSX.Element {
   const end = samples.at(-1)?.at ?? 0;
-  const shown = samples.filter((sample) => end - sample.at <= SPAN_MS);
+  const span = Math.min(LONGEST_SPAN_MS, Math.max(SHORTEST_SPAN_MS, end - (samples[0]?.at ?? end)));
+  const shown = samples.filter((sample) => end - sample.at <= span);
   const values = shown.map(tile.read);
   const most = Math.max(1e-9, ...values.map((value) => value ?? 0));
-  const x = (sample: Sample): number => WIDTH - ((end - sample.at) / SPAN_MS) * WIDTH;
+  const x = (sample: Sample): number => WIDTH - ((end - sample.at) / span) * WIDTH;
   const y = (value: number): number => HEIGHT - 3 - (value / most) * (HEIGHT - 8);
   let line = '';
   let area = '';

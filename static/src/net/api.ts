@@ -160,7 +160,7 @@ export interface Conversation {
   readonly title: string;
   readonly lastMessage: string;
   readonly at: number;
-  readonly people: string[];
+  readonly people: readonly { readonly name: string; readonly color: string }[];
 }
 
 export async function getConversations(): Promise<Conversation[]> {
@@ -169,7 +169,10 @@ export async function getConversations(): Promise<Conversation[]> {
     title: text(row.title, 'Untitled'),
     lastMessage: typeof row.last_message === 'string' ? row.last_message : text((row.last_message as Bag | null)?.text),
     at: toTime(row.at),
-    people: (Array.isArray(row.people) ? row.people : []).map((person) => (typeof person === 'string' ? person : text((person as Bag | null)?.name, 'Guest'))),
+    people: (Array.isArray(row.people) ? (row.people as unknown[]) : []).map((person) => {
+      const known: Bag = typeof person === 'string' ? { name: person } : ((person ?? {}) as Bag);
+      return { name: text(known.name, 'Guest'), color: text(known.color) || colorOf(text(known.id, text(known.name))) };
+    }),
   }));
 }
 

@@ -56,8 +56,8 @@ export class Inbox {
   #changed(body: Record<string, unknown>): void {
     const ids = Array.isArray(body.ids) ? body.ids.map(String) : null;
     if (Array.isArray(body.items)) this.#take(body.items);
-    if (body.all === true) this.#mark((item) => ({ ...item, read: true, seen: true }));
-    else if (ids !== null) this.#mark((item) => (ids.includes(item.id) ? { ...item, read: true, seen: true } : item));
+    const isRead = body.state !== 'seen';
+    this.#mark((item) => (body.all === true || ids?.includes(item.id) ? { ...item, seen: true, read: item.read || isRead } : item));
   }
 
   #mark(change: (item: InboxItem) => InboxItem): void {

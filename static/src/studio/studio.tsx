@@ -108,6 +108,8 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
   };
   const pickPicture = (): void => picker.current?.click();
   const isChatShown = isPhone.value ? sheet.value === 'chat' : tab.value === 'chat';
+  const isReading = useRef(isChatShown);
+  isReading.current = isChatShown && document.visibilityState === 'visible';
 
   useEffect(
     () =>
@@ -156,7 +158,8 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
   useEffect(() => {
     return effect(() => {
       const item = pageInbox().latest.value;
-      if (item && item.design !== open.id) {
+      if (item && item.design === open.id && isReading.current) void pageInbox().read([item.id]);
+      else if (item && item.design !== open.id) {
         toast({
           kind: 'info',
           title: `${item.from || 'Somebody'} mentioned you${item.title ? ` in ${item.title}` : ''}`,

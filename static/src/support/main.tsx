@@ -4,7 +4,7 @@ import { render, type JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 import '../ui/base.css';
 import './support.css';
-import { colorOf, getConversations, type Conversation } from '../net/api';
+import { getConversations, type Conversation } from '../net/api';
 import { roleName } from '../ui/account';
 import { Avatar } from '../ui/avatar';
 import { Fault } from '../ui/fault';
@@ -47,8 +47,8 @@ function List(): JSX.Element {
         <li key={talk.design}>
           <a href={`/design/${talk.design}?panel=chat`}>
             <span class="talk-people">
-              {talk.people.slice(0, 3).map((name) => (
-                <Avatar key={name} name={name} color={colorOf(name)} />
+              {talk.people.slice(0, 3).map((person, i) => (
+                <Avatar key={i} name={person.name} color={person.color} />
               ))}
             </span>
             <span class="talk-text">

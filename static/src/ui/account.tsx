@@ -8,7 +8,8 @@ import { Popover } from './popover';
 import { toast } from './toast';
 
 const LOOKS: readonly { readonly role: Role; readonly name: string; readonly says: string }[] = [
-  { role: 'owner', name: 'Owner', says: 'may do everything' },
+  { role: 'admin', name: 'Admin', says: 'may do everything' },
+  { role: 'owner', name: 'Owner', says: 'of every design here' },
   { role: 'editor', name: 'Editor', says: 'designs with the others' },
   { role: 'customer', name: 'Customer', says: 'designs their own copies' },
   { role: 'agent', name: 'Support agent', says: 'looks and helps, does not edit' },

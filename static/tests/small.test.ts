@@ -1,0 +1,59 @@
+// Small things that would be noticed: mentions, hashes, wire shapes, addresses.
+import { createHash } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { sha256 } from '../src/document/sha256';
+import { canonicalJson } from '../src/document/canonical';
+import { readPeer } from '../src/document/presence';
+import { toInboxItem, toMessage, toSpan, toUpdateAnswer } from '../src/net/wire';
+import { findMentions, mentionQuery, splitMentions } from '../src/panels/mentions';
+
+const PEOPLE = [
+  { id: 'u1', name: 'Ann', color: '' },
+  { id: 'u2', name: 'Ann Lee', color: '' },
+  { id: 'u3', name: 'Zoë', color: '' },
+];
+
+describe('mentions', () => {
+  it('finds the longest name, once each', () => {
+    expect(findMentions('@Ann Lee and @Ann, @Ann Lee', PEOPLE)).toEqual(['u2', 'u1']);
+    expect(findMentions('mail@Ann @Annabel', PEOPLE)).toEqual([]);
+    expect(findMentions('@Zoë!', PEOPLE)).toEqual(['u3']);
+  });
+
+  it('puts a text together again', () => {
+    fc.assert(fc.property(fc.array(fc.constantFrom('@', 'Ann', ' ', 'Lee', 'x', '\n'), { maxLength: 20 }), (parts) => {
+      const text = parts.join('');
+      expect(splitMentions(text, PEOPLE).map((part) => part.text).join('')).toBe(text);
+    }));
+  });
+
+  it('knows the name that is being written', () => {
+    expect(mentionQuery('hi @An', 6)).toEqual({ at: 3, word: 'An' });
+    expect(mentionQuery('hi@An', 5)).toBeNull();
+    expect(mentionQuery('@a\nb', 4)).toBeNull();
+  });
+});
+
+describe('hashes', () => {
+  it('are those of node', () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+      expect(sha256(bytes)).toBe(createHash('sha256').update(bytes).digest('hex'));
+    }));
+  });
+
+  it('C10: canonical JSON sorts keys and knows no minus zero', () => {
+    expect(canonicalJson({ b: -0, a: [1, { d: null, c: 'x' }] })).toBe('{"a":[1,{"c":"x","d":null}],"b":0}');
+  });
+});
+
+describe('what comes from the wire', () => {
+  it('is read by its kind, never trusted', () => {
+    fc.assert(fc.property(fc.anything(), (value) => {
+      expect(() => [toMessage(value), toInboxItem(value), toSpan(value), toUpdateAnswer(value), readPeer(1, value)]).not.toThrow();
+    }));
+    expect(toUpdateAnswer({ ok: true, position: 4 })).toEqual({ ok: true, position: 4 });
+    expect(toUpdateAnswer(undefined)).toMatchObject({ ok: false, retryable: false });
+    expect(toSpan({ epoch: 1, from: 2, to: 3 })).toEqual({ epoch: 1, from: 2, to: 3 });
+  });
+});
