@@ -30,6 +30,9 @@ MAX_CLIENTS: Final = 100_000
 MAX_NESTING: Final = 100
 """Levels of a JSON or any value; yrs ends at 127, and a deeper one could end an engine's stack."""
 
+EMPTY_STATE_VECTOR: Final = b"\x00"
+"""Of one who knows nothing."""
+
 Ranges = tuple[tuple[int, int], ...]
 """Clocks as (first, end) pairs, end excluded; sorted, not empty, none touching another."""
 

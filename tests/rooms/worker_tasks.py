@@ -12,7 +12,7 @@ import pycrdt
 
 from rooms import engine
 from rooms.errors import InvalidUpdate
-from rooms.inspection import cut, decode_state_vector, inspect
+from rooms.inspection import cut, decode_state_vector, inspect, splits_pairs
 from rooms.knowledge import Knowledge
 
 Answer = tuple[dict[str, Any], list[bytes]]
@@ -130,7 +130,7 @@ def apply_each(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
             document.apply_update(rest)
             if not has_gap:
                 folded = engine.fold([*base, update])
-                assert folded.verified
+                assert folded.verified or splits_pairs(folded.state)
                 pycrdt.Doc().apply_update(folded.state)
             results.append({"vector": sorted(decode_state_vector(document.get_state()).items())})
         except BaseException as error:
