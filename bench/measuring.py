@@ -13,8 +13,10 @@ from statistics import median
 from types import TracebackType
 from typing import Self
 
-GENERATOR_LAG_LIMIT_MS = 5.0
-"""A generator whose own timers come later than this at p99 says as much about itself as about the server."""
+GENERATOR_SHARE = 0.85
+"""A generator that has taken more of a processor than this had none left."""
+GENERATOR_LAG = 0.25
+"""A generator whose own timers come late by more than this part of a figure has made much of it."""
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
@@ -80,10 +82,10 @@ class Generator:
             await asyncio.sleep(0.005)
             self.lags.append((time.perf_counter() - before - 0.005) * 1000)
 
-    @property
-    def bound(self) -> bool:
-        """Whether the generator, and not the server, may have made the figure."""
-        return self.share > 0.85 or (bool(self.lags) and percentile(self.lags, 0.99) > GENERATOR_LAG_LIMIT_MS)
+    def bound(self, value_ms: float, share: float = 0.5) -> bool:
+        """Whether the generator, and not the server, may have made a figure that is the percentile *share*."""
+        lag = percentile(self.lags, share) if self.lags else 0.0
+        return self.share > GENERATOR_SHARE or lag > GENERATOR_LAG * value_ms
 
 
 def table(figures: Sequence[Figure]) -> str:
