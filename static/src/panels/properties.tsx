@@ -90,10 +90,10 @@ export function Properties({ session }: { readonly session: StudioSession }): JS
             ))}
             <span class="divider" />
             <button type="button" class="icon-button" disabled={disabled} aria-label="Mirror left to right" data-tip="Mirror" onClick={() => flip(session, 1)}>
-              <Icon of={FlipHorizontal2} size={16} />
+              <Icon of={FlipVertical2} size={16} />
             </button>
             <button type="button" class="icon-button" disabled={disabled} aria-label="Mirror top to bottom" data-tip="Turn over" data-tip-side="left" onClick={() => flip(session, 2)}>
-              <Icon of={FlipVertical2} size={16} />
+              <Icon of={FlipHorizontal2} size={16} />
             </button>
           </div>
         )}

@@ -55,7 +55,7 @@ export function TopBar({ session, title, unreadChat, onTitle, onExport, onHelp, 
       )}
       <span class="spring" />
       {session.canEdit && (
-        <span class="bar-group">
+        <span class="bar-group undo-group">
           <button type="button" class="icon-button" aria-label="Undo" data-tip={`Undo  ${COMMAND} Z`} disabled={!session.undo.canUndo.value} onClick={() => session.undo.undo()}>
             <Icon of={Undo2} />
           </button>

@@ -20,6 +20,9 @@ export interface Frame {
 
 export const ROTATE_DISTANCE = 26;
 
+/** On a touch screen small boxes keep their corners only, or there would be no place left to hold them. */
+const SIDE_HANDLES_FROM = typeof window !== 'undefined' && window.matchMedia('(pointer: coarse)').matches ? 72 : 26;
+
 const lerp = (a: Point, b: Point, t: number): Point => ({ x: a.x + (b.x - a.x) * t, y: a.y + (b.y - a.y) * t });
 const distance = (a: Point, b: Point): number => Math.hypot(a.x - b.x, a.y - b.y);
 
@@ -39,8 +42,8 @@ export function selectionFrame(subjects: readonly Subject[], camera: Camera): Fr
   const width = distance(corners[0], corners[1]);
   const height = distance(corners[0], corners[3]);
   const centre = middle(bounds(corners));
-  const sideX = single !== null && single.kind !== 'group' && height >= 26;
-  const sideY = single !== null && single.kind !== 'group' && single.kind !== 'text' && width >= 26;
+  const sideX = single !== null && single.kind !== 'group' && height >= SIDE_HANDLES_FROM;
+  const sideY = single !== null && single.kind !== 'group' && single.kind !== 'text' && width >= SIDE_HANDLES_FROM;
   const handles: Handle[] = [
     { x: -1, y: -1 },
     { x: 1, y: -1 },

@@ -92,11 +92,14 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
 
   const fit = (box: { x: number; y: number; w: number; h: number }, margin: number): void => {
     const { width } = camera.size.peek();
-    camera.fit(box, width < 600 ? 14 : margin);
+    camera.fit(box, width < 600 ? Math.min(14, margin) : margin);
   };
   const fitProduct = (): void => {
     const view = shownView(current.current, current.current.view.peek());
-    fit({ x: -view.area[0], y: -view.area[1], w: view.size[0], h: view.size[1] }, 36);
+    const [left, top, w, h] = view.area;
+    // A phone has no room for sleeves: the print area and a little around it.
+    if (isPhone.peek()) fit({ x: -w * 0.16, y: -h * 0.14, w: w * 1.32, h: h * 1.28 }, 0);
+    else fit({ x: -left, y: -top, w: view.size[0], h: view.size[1] }, 36);
   };
   const fitArea = (): void => {
     const view = shownView(current.current, current.current.view.peek());
