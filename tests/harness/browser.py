@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Error as PlaywrightError
 
 from tests.harness.processes import eventually
 
@@ -81,7 +82,14 @@ class Window:
 
     async def sees(self, condition: str, within: float = 20.0) -> None:
         """Wait until a condition on `window.luneo` holds; looked at from outside, since the page allows no eval."""
-        await eventually(lambda: self.page.evaluate(condition), condition, within)
+
+        async def look() -> bool:
+            try:
+                return bool(await self.page.evaluate(condition))
+            except PlaywrightError:
+                return False  # the page is on its way to another
+
+        await eventually(look, condition, within)
 
     async def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Press at *start*, move in steps, let go at *end*; CSS pixels of the page."""
