@@ -15,7 +15,7 @@ export interface Placing {
 }
 
 const LOOK: Record<ShapeTool, { fill: string; geometry: NewElement['geometry']; stroke?: unknown; ratio: number }> = {
-  rect: { fill: '#5b5bd6', geometry: { k: 'rect', r: 4 }, ratio: 1 },
+  rect: { fill: '#0090ff', geometry: { k: 'rect', r: 4 }, ratio: 1 },
   ellipse: { fill: '#f2b705', geometry: { k: 'ellipse' }, ratio: 1 },
   star: { fill: '#e5484d', geometry: { k: 'star', n: 5, q: 0.5 }, ratio: 1 },
   polygon: { fill: '#12a594', geometry: { k: 'polygon', n: 6 }, ratio: 1 },

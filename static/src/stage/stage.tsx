@@ -5,6 +5,7 @@ import { useEffect, useMemo, useRef } from 'preact/hooks';
 import type { Preview, Previews } from '../document/design_model';
 import type { ProductView } from '../generated/schema';
 import type { StudioSession } from '../studio/session';
+import { inkOn } from '../ui/avatar';
 import { isDark } from '../ui/theme';
 import type { Camera } from './camera';
 import { ContentCanvas } from './content_canvas';
@@ -135,7 +136,7 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
         model: session.model,
         edits: session.edits,
         previews: shown,
-        palette: palette(),
+        palette: palette(base.peek()),
         area: { x: 0, y: 0, w: area[2], h: area[3] },
         isMoving: interaction.isMoving.peek(),
         selection,
@@ -237,7 +238,8 @@ function eachFrame(paint: (now: number) => void, watch: () => void): () => void 
   };
 }
 
-const palette = (): OverlayPalette =>
-  isDark.peek()
-    ? { accent: '#7d75ff', surface: '#ffffff', guide: '#ff5d8f', area: '#8b8894' }
-    : { accent: '#5145e5', surface: '#ffffff', guide: '#ec3b79', area: '#6f6a78' };
+/** The edge of the print area lies on the product, so it goes by the product's colour and not by the page's. */
+const palette = (base: string): OverlayPalette => {
+  const area = inkOn(base) === '#fff' ? '#e8e6f0' : '#6f6a78';
+  return isDark.peek() ? { accent: '#7d75ff', surface: '#ffffff', guide: '#ff5d8f', area } : { accent: '#5145e5', surface: '#ffffff', guide: '#ec3b79', area };
+};

@@ -85,7 +85,7 @@ export class OpenDesign {
       fonts: this.fonts,
       images: this.images,
       ...(view === undefined ? {} : { view }),
-      onRefused: (why) => this.#startAfresh(why),
+      onRefused: (why) => void this.#startAfresh(why),
       onNotice: (why) => {
         if (why.permanent === false) toast({ kind: 'bad', title: 'A change was put right', text: why.message });
       },
@@ -93,18 +93,22 @@ export class OpenDesign {
   }
 
   /** A refused document cannot be mended: take a fresh one, and offer what was typed. */
-  #startAfresh(why: Refused): void {
+  async #startAfresh(why: Refused): Promise<void> {
     const old = this.session.peek();
     if (!old) return;
     const refused = new Map(old.model.elements);
     const view = old.view.peek();
+    old.editing.value = null;
     old.destroy();
+    // What I may do may be the very thing that changed.
+    this.#info = await getDesign(this.id).catch(() => this.#info);
+    if (this.session.peek() !== old) return;
     const fresh = this.#begin(view);
     this.session.value = fresh;
     const stop = fresh.provider.opened.subscribe((opened) => {
       if (!opened) return;
       queueMicrotask(() => stop());
-      const copy = this.mayEdit ? recoveredCopy(refused, fresh, view) : null;
+      const copy = recoveredCopy(refused, fresh, view);
       if (!copy) {
         toast({ kind: 'bad', title: 'A change was not taken', text: why.message });
         return;
@@ -115,7 +119,7 @@ export class OpenDesign {
         text: `${why.message} What you made is kept here as a copy: ${copy.elements.length === 1 ? 'one layer' : `${copy.elements.length} layers`}.`,
         sticky: true,
         actions: [
-          { name: 'Insert again', run: () => insert(this.session.peek() ?? fresh, copy.elements, 4) },
+          ...(this.mayEdit ? [{ name: 'Insert again', run: () => insert(this.session.peek() ?? fresh, copy.elements, 4) }] : []),
           { name: 'Download', run: () => downloadRecovered(copy), keeps: true },
         ],
       });
