@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rooms.errors import RoomError
+from rooms.inspection import Inspection
 from rooms.ports import Peer, Relayed
 from storage.keys import Position
 
@@ -29,6 +30,8 @@ class Submission:
     on_settled: Callable[[Position | RoomError], None]
     origin: str = "client"
     answers: int | None = None
+    inspection: Inspection | RoomError | None = None
+    """What was read of a large update before it was queued; None: the room reads it when its turn comes."""
     _settled: bool = False
 
     def settle(self, result: Position | RoomError) -> None:

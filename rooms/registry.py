@@ -244,7 +244,9 @@ class RoomRegistry:
         visitor = _Visitor(room, grant)
         async with asyncio.timeout(OPEN_SECONDS):
             await room.place()
-            room.submit(Submission(visitor, update, settle, origin=origin))
+            submission = Submission(visitor, update, settle, origin=origin)
+            await room.read_ahead(submission)
+            room.submit(submission)
             try:
                 return await done
             finally:

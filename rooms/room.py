@@ -27,7 +27,7 @@ from rooms.peers import Peers
 from rooms.permissions import Action
 from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
-from rooms.tasks import inspect_update
+from rooms.tasks import INSPECT_ON_LOOP_BYTES, inspect_update
 from rooms.upkeep import Upkeep
 from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Epoch, Position
@@ -231,6 +231,14 @@ class Room:
         """Wait until the inbox has room; the sender's connection is not read meanwhile."""
         await self._inbox.place()
 
+    async def read_ahead(self, submission: Submission) -> None:
+        """Inspect a large update before it is queued: only its own connection waits for the worker (RULE I8)."""
+        if INSPECT_ON_LOOP_BYTES < len(submission.update) <= self.limits.max_update_bytes:
+            try:
+                submission.inspection = await inspect_update(self._workers, submission.update)
+            except RoomError as error:
+                submission.inspection = error
+
     def submit(self, submission: Submission) -> None:
         """Queue one update in the order sent; `submission.settle` hears how it ended (RULE D2)."""
         if self.closed:
@@ -303,7 +311,9 @@ class Room:
                     self.limits.max_update_bytes,
                     f"An update may have {self.limits.max_update_bytes} bytes; this one has {len(update)}.",
                 )
-            inspection = await inspect_update(self._workers, update)
+            inspection = submission.inspection or await inspect_update(self._workers, update)
+            if isinstance(inspection, RoomError):
+                raise inspection
             verdict = self._knowledge.judge(inspection)
             if verdict is Verdict.NOTHING_NEW:
                 self._known.append(submission)

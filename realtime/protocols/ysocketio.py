@@ -123,7 +123,10 @@ class DocumentSocket:
             except TimeoutError:
                 self.rejoin("overloaded", "The design takes no more updates at the moment.")
                 return
-        self._room.submit(Submission(self, update, on_settled, answers=answers))
+        submission = Submission(self, update, on_settled, answers=answers)
+        await self._room.read_ahead(submission)
+        if not self._ended:
+            self._room.submit(submission)
 
     def _acknowledger(self, number: int | None, received_at: float) -> Callable[[Position | RoomError], None]:
         def settle(result: Position | RoomError) -> None:
