@@ -51,6 +51,19 @@ def a_deep_value() -> bytes:
     return bytes.fromhex("0101690008010161 01".replace(" ", "")) + b"\x75\x01" * 50_000 + b"\x7d\x00" + b"\x00"
 
 
+def a_large_lie() -> bytes:
+    """1.8 MB that are well-formed to the last byte: it takes a worker half a second to say no."""
+    return bytes.fromhex("01a0f736ed0700") + b"\x00\x01" * 900_000 + b"\xff"
+
+
+def a_small_edit() -> bytes:
+    """What an honest visitor leaves behind."""
+    doc: pycrdt.Doc[pycrdt.Map[int]] = pycrdt.Doc()
+    visits: pycrdt.Map[int] = doc.get("el", type=pycrdt.Map)
+    visits["visitor"] = 1
+    return doc.get_update()
+
+
 def an_absurd_clock() -> bytes:
     return bytes.fromhex("0101 69 ffffffff0f 28 0102 656c 01 61 01 7d 01 00".replace(" ", ""))
 
@@ -99,7 +112,9 @@ async def neighbours(node: Node, room: str = ROOM) -> tuple[Neighbour, Neighbour
 
 
 @pytest.mark.parametrize(
-    "bytes_of", [declared_count, noise, a_million_clients, a_deep_value, an_absurd_clock], ids=lambda f: f.__name__
+    "bytes_of",
+    [declared_count, noise, a_million_clients, a_deep_value, an_absurd_clock, a_large_lie],
+    ids=lambda f: f.__name__,
 )
 async def test_what_is_no_update_is_refused_for_good_and_nobody_else_notices(
     node: Node, bytes_of: Callable[[], bytes]
@@ -187,47 +202,59 @@ async def test_the_array_poison_cuts_its_sender_and_its_neighbours_go_on(node: N
     assert len([line for line in node.output if "poisoned" in line and "warning" in line]) == 1, node.log
 
 
+async def visit(node: Node, bytes_of: Callable[[], bytes], stop: asyncio.Event) -> int:
+    """Join, send, be answered, leave, and come again; returns how often."""
+    count = 0
+    while not stop.is_set():
+        visitor = await Wire.join("127.0.0.1", node.port, ROOM)
+        visitor.write(visitor.update(bytes_of(), 1))
+        await visitor.answer(1)
+        visitor.close()
+        count += 1
+        await asyncio.sleep(0.05)
+    return count
+
+
 @pytest.mark.prove
 async def test_neighbours_do_not_wait_for_what_an_attacker_sends(node: Node) -> None:
-    """Promise 4: bounds in time are asserted in `make prove` only (RULINGS 44); states always."""
+    """Promise 4: bounds in time are asserted in `make prove` only (RULINGS 44); states always.
+
+    Before the attack somebody comes and goes as often as the attacker will, with edits that are fine.
+    """
     inside, outside = await neighbours(node)
-    quiet = {"same room": await inside.edit_for(SECONDS), "another room": await outside.edit_for(SECONDS)}
-    attacks: dict[str, Callable[[], bytes]] = {"declared count": declared_count, "noise": noise, "depth": a_deep_value}
-    table: list[tuple[object, ...]] = []
-    for name, bytes_of in attacks.items():
+    places = ("same room", "another room")
+
+    async def measured(bytes_of: Callable[[], bytes]) -> tuple[int, list[float], list[float]]:
         stop = asyncio.Event()
-
-        async def attack(bytes_of: Callable[[], bytes] = bytes_of, stop: asyncio.Event = stop) -> int:
-            count = 0
-            while not stop.is_set():
-                bad = await Wire.join("127.0.0.1", node.port, ROOM)
-                bad.write(bad.update(bytes_of(), 1))
-                await bad.closed
-                count += 1
-                await asyncio.sleep(0.05)
-            return count
-
-        attacking = asyncio.create_task(attack())
-        under = await asyncio.gather(inside.edit_for(SECONDS), outside.edit_for(SECONDS))
+        visiting = asyncio.create_task(visit(node, bytes_of, stop))
+        times = await asyncio.gather(inside.edit_for(SECONDS), outside.edit_for(SECONDS))
         stop.set()
-        count = await attacking
+        return await visiting, *times
+
+    _, *quiet = await measured(a_small_edit)
+    table: list[tuple[object, ...]] = []
+    for bytes_of in (declared_count, noise, a_deep_value, a_large_lie):
+        count, *under = await measured(bytes_of)
         assert count > 0
-        for where, times in zip(quiet, under, strict=True):
-            before, now = p99(quiet[where]) * 1000, p99(times) * 1000
-            table.append((name, count, where, f"{before:.1f}", f"{now:.1f}", f"{now / before:.1f}"))
-            if FULL:
-                assert now <= 2 * before + 1, f"{name}: a neighbour in {where} waited {now:.1f} ms, before {before:.1f}"
+        for where, before, now in zip(places, quiet, under, strict=True):
+            then, during = p99(before) * 1000, p99(now) * 1000
+            table.append((bytes_of.__name__, count, where, f"{then:.1f}", f"{during:.1f}", f"{during / then:.1f}"))
     for neighbour in (inside, outside):
         assert not neighbour.wire.closed.done()
         neighbour.wire.close()
+    for row in table:
+        print(*row)
     write_table(
         "neighbours",
         "Neighbours of an attacker",
         "Two edit on, one in the attacked room and one in another, each waiting for its acknowledgement before the next"
-        " edit; the attacker joins, sends, is refused, and comes again. Times in milliseconds.",
+        " edit; the attacker joins, sends, is refused, and comes again. Before, somebody did so with edits that are"
+        " fine. Times in milliseconds.",
         ("attack", "times", "neighbour in", "ack p99 before", "ack p99 during", "ratio"),
         table,
     )
+    if FULL:
+        assert all(float(str(row[-1])) <= 2 for row in table), table
 
 
 async def test_a_silent_flood_of_connections_that_never_join_leaves_the_others_alone(node: Node) -> None:
