@@ -105,6 +105,8 @@ class Renders:
         self._scenes: _Cache[SceneAt] = _Cache(SCENE_CACHE_BYTES)
         self._pictures: _Cache[Picture] = _Cache(limits.cache_bytes)
         self._making: dict[Hashable, asyncio.Task[Any]] = {}
+        self.waiting = 0
+        """Requests that wait for something that is being made."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -232,7 +234,11 @@ class Renders:
             task = asyncio.get_running_loop().create_task(_run(make))
             self._making[name] = task
             task.add_done_callback(lambda _: self._making.pop(name, None))
-        outcome = await asyncio.shield(task)
+        self.waiting += 1
+        try:
+            outcome = await asyncio.shield(task)
+        finally:
+            self.waiting -= 1
         if isinstance(outcome, Exception):
             raise outcome
         return cast(T, outcome)

@@ -209,6 +209,46 @@ async def test_a_redis_that_hangs_is_noticed_without_any_word_from_tcp(
     await until(lambda: b"after" in ear.heard, "the message after the silence")
 
 
+async def test_subscribe_returns_only_when_redis_has_said_so(
+    redis_pair: tuple[RedisServer, RedisBus, RedisBus],
+) -> None:
+    """Rule B4: a Redis that answers late makes the subscriber wait, not miss."""
+    server, here, there = redis_pair
+    await healthy(here, there)
+    ear = Ear()
+    server.pause()
+    subscribing = asyncio.get_running_loop().create_task(there.subscribe("doc", ear))
+    try:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not subscribing.done()
+    finally:
+        server.resume()
+    await subscribing
+    await healthy(here, there)
+    here.publish("doc", b"after")
+    await until(lambda: b"after" in ear.heard, "the message after")
+
+
+async def test_who_subscribes_in_the_middle_of_a_reconnection_is_not_forgotten(
+    redis_pair: tuple[RedisServer, RedisBus, RedisBus],
+) -> None:
+    """Rule B5: after the channels to be subscribed again were counted, and before they all were."""
+    server, here, there = redis_pair
+    await healthy(here, there)
+    crowd, late = Ear(), Ear()
+    for number in range(3000):
+        await there.subscribe(f"room:{number}", crowd)
+    await command(server, "CLIENT KILL TYPE pubsub")
+    await until(lambda: not there._ready.is_set(), "the loss to be noticed", every=0)
+    await until(lambda: there._subscriber is not None and there._confirmed, "the first of them", every=0)
+    assert not there._ready.is_set()
+    await there.subscribe("late", late)
+    await healthy(here, there)
+    here.publish("late", b"for late")
+    await until(lambda: late.heard, "the message for the late one")
+
+
 async def test_a_subscription_that_redis_forgot_is_noticed_and_made_again(
     redis_pair: tuple[RedisServer, RedisBus, RedisBus],
 ) -> None:

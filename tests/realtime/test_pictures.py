@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
+import signal
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -271,9 +273,16 @@ async def test_a_picture_shows_the_design_and_is_named_by_what_it_shows(node: Se
 async def test_equal_requests_at_one_moment_are_drawn_once(node: Served) -> None:
     """Rule H13: a hundred requests, one picture; the counter of pictures says so."""
     ada = await drawn(node, "many")
+    assert (await ada.get("/api/v1/designs/many/scene?view=front")).status == 200
     before = pictures_made(node)
+    (worker,) = node.parts.workers.pids  # type: ignore[attr-defined]
+    os.kill(worker, signal.SIGSTOP)  # nothing is finished before everybody has asked
     async with asyncio.TaskGroup() as group:
         asking = [group.create_task(ada.get("/api/v1/designs/many/render?width=301")) for _ in range(100)]
+        try:
+            await until(lambda: node.parts.renders.waiting == 100, "everybody to wait")
+        finally:
+            os.kill(worker, signal.SIGCONT)
     answers = [task.result() for task in asking]
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
