@@ -426,10 +426,7 @@ class LiveStreams:
             epoch, position = _HEADER.unpack_from(message)
             if not stream.is_open or (epoch == stream.epoch and position <= stream.head):
                 return  # known; or whoever opens it reads the head after this
-            if epoch != stream.epoch or position > stream.head + 1:
-                self._read_on(stream)
-            else:
-                self._hear(stream, decode(message))
+            self._hear(stream, decode(message))
         except (struct.error, ValueError, TypeError, KeyError):
             log.warning("not a stream's message", extra={"stream": stream.key.name, "bytes": len(message)})
 

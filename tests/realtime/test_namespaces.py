@@ -86,7 +86,7 @@ async def test_a_client_resumes_from_its_position_or_is_told_that_it_cannot(node
         assert [event["message"]["text"] for event in some["events"]] == ["number 4", "number 5"]
         assert (some["epoch"], some["position"]) == (1, 5)
 
-        for since in ({"epoch": 1, "position": 6}, {"epoch": 2, "position": 3}):
+        for since in ({"epoch": 1, "position": 6}, {"epoch": 2, "position": 3}, {"epoch": 2, "position": 5}):
             fresh = await ada.do("chat:subscribe", {"design": "spring", **since})
             assert fresh["recovered"] is False
             assert [message["position"] for message in fresh["state"]["messages"]] == [1, 2, 3, 4, 5]
@@ -173,6 +173,40 @@ async def test_a_design_of_another_brand_is_not_found_whatever_is_asked(node: Ta
         assert eve.heard == []
 
 
+async def test_the_same_design_id_in_two_brands_is_two_chats(node: TalkNode) -> None:
+    """Rule D1."""
+    await node.design("spring", "eve", brand="umbrella")
+    async with talkers(node, "ada") as (ada,), talkers(node, "eve", brand="umbrella") as (eve,):
+        for talker in (ada, eve):
+            await talker.do("chat:subscribe", {"design": "spring"})
+        await ada.do("chat:post", post("m-1", "ours"))
+        await eve.do("chat:post", post("m-1", "theirs"))
+        await ada.hears("chat:posted")
+        await eve.hears("chat:posted")
+        assert (ada.texts(), eve.texts()) == (["ours"], ["theirs"])
+        history = await eve.do("chat:history", {"design": "spring"})
+        assert [message["text"] for message in history["messages"]] == ["theirs"]
+
+
+async def test_a_post_that_its_request_did_not_wait_for_is_stored_told_and_the_same_when_sent_again(
+    sqlite_url: str,
+) -> None:
+    """Rules T1, T4, T8: the database is held by somebody else for longer than a request may take."""
+    limits = TalkLimits(requests=RequestLimits(request_seconds=0.2))
+    async with talk_node(sqlite_url, limits=limits) as node, talkers(node, "ada", "ben") as (ada, ben):
+        await node.design("spring", "ada", "ben")
+        await ben.do("chat:subscribe", {"design": "spring"})
+        await ada.do("chat:people", {"design": "spring"})
+        async with node.database.transaction():
+            late = await ada.ask("chat:post", post("m-1", "slowly"))
+            assert (late["code"], late["retryable"]) == ("unavailable", True)
+            assert ben.heard == []
+        await ben.hears("chat:posted")
+        again = await ada.do("chat:post", post("m-1", "slowly"))
+        assert again["message"] == ben.facts("chat:posted")[0]["message"]
+        assert ben.texts() == ["slowly"]
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -248,21 +282,46 @@ async def test_a_flood_is_refused_with_the_time_to_come_back(sqlite_url: str) ->
         await ben.do("chat:post", post("b-0", "hi"))
 
 
-async def test_requests_beyond_what_is_answered_in_time_are_refused(sqlite_url: str) -> None:
-    """Rule T4: by rate, and by how many wait."""
-    limits = TalkLimits(requests=RequestLimits(burst=5, per_second=0.1, max_waiting_requests=3))
+async def codes(node: TalkNode, number: int, request: str) -> list[str | None]:
+    """Send one request so many times without waiting, and return the code of each answer; None: it was done."""
+    async with raw_socket(node.url) as ada:
+        await ada.connect("/chat", {"token": node.token("ada")})
+        await ada.next()
+        for place in range(number):
+            await ada.ws.send_str(f"42/chat,{place}{request}")
+        answers = {packet.number: packet.data[0] for packet in [await ada.next() for _ in range(number)]}
+    assert all(answer["ok"] or answer["retryable"] for answer in answers.values())
+    return [answers[place].get("code") for place in range(number)]
+
+
+async def test_requests_beyond_the_rate_are_refused(sqlite_url: str) -> None:
+    """Rule T4."""
+    limits = TalkLimits(requests=RequestLimits(burst=5, per_second=0.01))
     async with talk_node(sqlite_url, limits=limits) as node:
         await node.design("spring", "ada")
-        async with raw_socket(node.url) as ada:
-            await ada.connect("/chat", {"token": node.token("ada")})
-            await ada.next()
-            for number in range(40):
-                await ada.ws.send_str(f'42/chat,{number}["chat:history",{{"design":"spring"}}]')
-            answers = {packet.number: packet.data[0] for packet in [await ada.next() for _ in range(40)]}
-        codes = [answers[number].get("code") for number in range(40)]
-        assert codes.count(None) <= 5
-        assert set(codes) <= {None, "rate_exceeded", "too_many_requests"}
-        assert all(answer["ok"] or answer["retryable"] for answer in answers.values())
+        answered = await codes(node, 20, '["chat:history",{"design":"spring"}]')
+        assert answered == [None] * 5 + ["rate_exceeded"] * 15
+
+
+async def test_requests_beyond_those_that_may_wait_are_refused(sqlite_url: str) -> None:
+    """Rule T4: one is being done, for as long as the database is held, and three wait."""
+    limits = TalkLimits(requests=RequestLimits(max_waiting_requests=3))
+    async with talk_node(sqlite_url, limits=limits) as node:
+        await node.design("spring", "ada")
+        async with talkers(node, "ada") as (ada,):
+            await ada.do("chat:people", {"design": "spring"})  # and so is known
+        async with raw_socket(node.url) as ben:
+            await ben.connect("/chat", {"token": node.token("ada")})
+            await ben.next()
+            async with node.database.transaction():
+                for place in range(10):
+                    body = f'{{"design":"spring","id":"m-{place}","text":"hi"}}'
+                    await ben.ws.send_str(f'42/chat,{place}["chat:post",{body}]')
+                refused = [await ben.next() for _ in range(6)]
+                assert {packet.data[0]["code"] for packet in refused} == {"too_many_requests"}
+            done = [await ben.next() for _ in range(4)]
+            assert [packet.number for packet in done] == [0, 1, 2, 3]
+            assert all(packet.data[0]["ok"] for packet in done)
 
 
 async def test_the_answer_to_a_subscription_comes_before_its_facts(node: TalkNode) -> None:
@@ -443,16 +502,17 @@ async def test_messages_and_mentions_cross_nodes(two_nodes: tuple[TalkNode, Talk
 async def test_two_nodes_at_once_count_every_mention(two_nodes: tuple[TalkNode, TalkNode]) -> None:
     """Rule T15: counts are those after the change at its position, whoever else writes at the same moment."""
     one, two = two_nodes
+    await one.design("summer", "ada", "ben")
     async with talkers(one, "ada") as (ada,), talkers(two, "ada", "ben") as (again, ben):
         await ben.do("inbox:subscribe")
 
-        async def mention(talker: Talker, name: str) -> None:
+        async def mention(talker: Talker, design: str) -> None:
             for number in range(10):
-                await talker.do("chat:post", post(f"{name}-{number}", "Ben", "ben"))
+                await talker.do("chat:post", post(f"m-{number}", "Ben", "ben", design=design))
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(mention(ada, "one"))
-            group.create_task(mention(again, "two"))
+            group.create_task(mention(ada, "spring"))
+            group.create_task(mention(again, "summer"))
         await ben.hears("inbox:added", 20)
         counts = [(fact["position"], fact["counts"]["unread"]) for fact in ben.facts("inbox:added")]
         assert counts == [(number, number) for number in range(1, 21)]
@@ -619,8 +679,10 @@ async def test_leaving_one_namespace_lets_go_what_it_followed(node: TalkNode) ->
         await ada.acknowledged(1)
         await ada.ws.send_str('42/notifications,2["inbox:subscribe"]')
         await ada.acknowledged(2)
+        assert str(asyncio.all_tasks()).count("SocketConnection._guard") == 2
         await ada.ws.send_str("41/chat,")
         await until(lambda: (len(node.streams), node.sessions) == (1, 1), "the chat to be let go")
+        await until(lambda: str(asyncio.all_tasks()).count("SocketConnection._guard") == 1, "its task to end")
         await ada.ws.send_str('42/chat,3["chat:history",{"design":"spring"}]')  # of nobody: it is nothing
         await ada.ws.send_str('42/notifications,4["inbox:list"]')
         assert (await ada.acknowledged(4))[0]["ok"] is True
