@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.browser import Window, chromium
 from tests.harness.cluster import Cluster
 from tests.harness.designer import Designers, yjs_reads
 from tests.harness.node import Node
@@ -164,3 +165,46 @@ async def test_edits_made_offline_arrive_when_the_designer_returns(
     await ada.ready("ada")
     digest = await equal(people)
     assert (await yjs_reads((await studio.stored()).rows))["digest"] == digest
+
+
+async def test_three_providers_and_a_studio_page_end_with_the_same_document(
+    studio: Studio, people: dict[str, Designers]
+) -> None:
+    """Promise 2: npm providers draw, type and move what the page shows; the page types; everybody and the log agree."""
+    async with chromium() as browser:
+        page = await Window.open(browser, f"{studio.nodes[-1].url}/design/{ROOM}")
+        for number, (name, process) in enumerate(people.items()):
+            for field, value in {
+                "t": "shape",
+                "p": ["front", f"a{number}V"],
+                "xf": [20.0 * number, 30.0, 60.0, 40.0, 15.0, 0, 0, 0],
+                "fill": "#224466",
+                "geo": {"k": "rect", "r": 3},
+            }.items():
+                await process.edit(name, "nested", key=f"shape-by-{name}", field=field, value=value)
+            await process.do("hammer", name=name, seed=number + 40, every=20)
+        await page.sees("window.luneo.elements().length >= 3")
+        await page.page.keyboard.press("t")
+        await page.page.mouse.click(700, 420)
+        await page.page.keyboard.type("typed in the page")
+        await page.page.keyboard.press("Escape")
+        for name, process in people.items():
+            await process.do("rest", names=[name])
+        await page.ready()
+
+        async def page_agrees() -> bool:
+            update = await page.ask("() => Array.from(window.luneo.update())")
+            return bool((await yjs_reads([bytes(update)]))["digest"] == await equal(people))
+
+        await eventually(page_agrees, "the page has the document of the three", within=20, every=0.2)
+        read = await yjs_reads((await studio.stored()).rows)
+        assert read["digest"] == await equal(people)
+        assert "typed in the page" in [element.get("txt") for element in read["content"]["el"].values()]
+        assert page.errors == []
+
+        await studio.restart()
+        for name, process in people.items():
+            await process.ready(name)
+        await page.sees("window.luneo.state() === 'saved'")
+        await eventually(page_agrees, "the page, the three and what is stored, after a restart", within=20, every=0.2)
+        assert (await yjs_reads((await studio.stored()).rows))["digest"] == await equal(people)
