@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rooms.access import Entry
 from rooms.errors import LimitExceeded, RoomError
@@ -24,7 +23,7 @@ from rooms.permissions import Action, User
 from rooms.rates import Rate, Rates
 from rooms.registry import RoomRegistry
 from rooms.streams import LiveStreams
-from storage.conversations import Conversations
+from storage.conversations import Conversations, Transaction
 from storage.errors import MessageConflict
 from storage.keys import DocumentKey, Position, StreamKey, UserId
 from storage.memberships import Memberships
@@ -171,7 +170,7 @@ class Chat:
         mentions = [{"id": person.id, "name": person.name} for person in people]
         noted: list[Noted] = []
 
-        async def also(connection: AsyncConnection, event: StreamEvent) -> None:
+        async def also(connection: Transaction, event: StreamEvent) -> None:
             noted.clear()  # it may run again
             # In the order of their ids, so that two posts that mention the same people do not wait for each other.
             for person in sorted(people, key=lambda person: person.id):

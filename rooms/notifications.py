@@ -6,12 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from rooms.errors import LimitExceeded
 from rooms.permissions import User
 from rooms.streams import LiveStreams
-from storage.conversations import Conversations
+from storage.conversations import Conversations, Transaction
 from storage.database import Database
 from storage.inboxes import MAX_MARKED, InboxCounts, Inboxes, InboxItem
 from storage.keys import BrandId, StreamKey, UserId
@@ -56,7 +54,7 @@ class Notifications:
         self._inboxes = inboxes
 
     async def add(
-        self, connection: AsyncConnection, brand: BrandId, user_id: UserId, kind: str, dedupe_key: str, body: Body
+        self, connection: Transaction, brand: BrandId, user_id: UserId, kind: str, dedupe_key: str, body: Body
     ) -> Noted | None:
         """Put something into an inbox, in the transaction of its cause; None when it is there already.
 

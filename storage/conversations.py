@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import orjson
 from sqlalchemy import func, select, tuple_
@@ -15,6 +16,9 @@ from storage.models import designs, members, stream_events, stream_heads
 from storage.pages import MAX_PAGE, Page, decode_cursor, encode_cursor, page_size
 from storage.streams import Body
 from storage.update_log import EMPTY, Head
+
+Transaction: TypeAlias = AsyncConnection
+"""A transaction under way, for layers above that pass it on and know nothing of what it is."""
 
 MAX_KEYS_PER_STATEMENT = 512
 MAX_AUTHORS = 200
@@ -55,7 +59,7 @@ class Conversations:
                     found[StreamKey(row.brand, row.stream)] = Head(Epoch(row.epoch), Position(row.position))
         return {key: found.get(key, EMPTY) for key in wanted}
 
-    async def hold(self, connection: AsyncConnection, key: StreamKey) -> None:
+    async def hold(self, connection: Transaction, key: StreamKey) -> None:
         """Lock a stream until the caller's commit, so that what is counted now is true when the event is written."""
         await connection.execute(
             self._database.insert(stream_heads)
