@@ -24,6 +24,7 @@ from storage.keys import BrandId, Position, StreamKey
 from storage.models import stream_heads
 from storage.streams import StreamEvent, StreamLog
 from storage.update_log import Head
+from tests.harness.budget import budget
 from tests.harness.processes import until
 
 KEY = StreamKey(BrandId("acme"), "chat:spring")
@@ -173,8 +174,9 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.prove
 @settings(
-    max_examples=400 if os.environ.get("LUNEO_PROVE") == "full" else 25,
+    max_examples=budget(25, 400),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
