@@ -103,9 +103,16 @@ export class Presence {
       if (known.peer) peers.push(known.peer);
     }
     for (const client of this.#read.keys()) if (!this.#awareness.getStates().has(client)) this.#read.delete(client);
-    this.#peers.value = peers.sort((a, b) => a.client - b.client);
+    peers.sort((a, b) => a.client - b.client);
+    // My own moves come through here as well; they are no news of others.
+    const before = this.#peers.peek();
+    if (peers.length !== before.length || peers.some((peer, i) => peer !== before[i])) this.#peers.value = peers;
   };
 }
+
+/** Tells whether a list of people would look another way; where their pointers are does not count. */
+export const looksOf = (peers: readonly Peer[]): string =>
+  JSON.stringify(peers.map((peer) => [peer.client, peer.user.id, peer.user.name, peer.user.color, peer.view, peer.selection]));
 
 /** One entry per person, however many windows they have. */
 export function people(peers: readonly Peer[]): Peer[] {

@@ -272,7 +272,7 @@ function Lobby(): JSX.Element {
     document.addEventListener('visibilitychange', again);
     return () => document.removeEventListener('visibilitychange', again);
   }, []);
-  const mayMake = me.value === null || me.value.allowed.length === 0 || me.value.allowed.includes('edit');
+  const mayMake = me.value === null ? fault.value === null : me.value.allowed.includes('edit');
   return (
     <>
       <PageHead here="designs" />

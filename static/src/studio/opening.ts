@@ -8,8 +8,10 @@ import { ImageLibrary } from '../stage/images';
 import { introduce } from '../ui/page';
 import { toast } from '../ui/toast';
 import { insert } from './actions';
-import { downloadRecovered, recoveredCopy } from './recovery';
+import { downloadRecovered, recoveredCopy, type Recovered } from './recovery';
 import { StudioSession } from './session';
+
+const SETTLE_MS = 400;
 
 export class OpenDesign {
   readonly session = signal<StudioSession | null>(null);
@@ -108,21 +110,25 @@ export class OpenDesign {
     const stop = fresh.provider.opened.subscribe((opened) => {
       if (!opened) return;
       queueMicrotask(() => stop());
-      const copy = recoveredCopy(refused, fresh, view);
-      if (!copy) {
-        toast({ kind: 'bad', title: 'A change was not taken', text: why.message });
-        return;
-      }
-      toast({
-        kind: 'bad',
-        title: 'Your last change was not taken',
-        text: `${why.message} What you made is kept here as a copy: ${copy.elements.length === 1 ? 'one layer' : `${copy.elements.length} layers`}.`,
-        sticky: true,
-        actions: [
-          ...(this.mayEdit ? [{ name: 'Insert again', run: () => insert(this.session.peek() ?? fresh, copy.elements, 4) }] : []),
-          { name: 'Download', run: () => downloadRecovered(copy), keeps: true },
-        ],
-      });
+      // The newest rows follow the first answer in the same write (S1).
+      setTimeout(() => this.#offer(recoveredCopy(refused, fresh, view), fresh, why), SETTLE_MS);
+    });
+  }
+
+  #offer(copy: Recovered | null, fresh: StudioSession, why: Refused): void {
+    if (!copy) {
+      toast({ kind: 'bad', title: 'A change was not taken', text: why.message });
+      return;
+    }
+    toast({
+      kind: 'bad',
+      title: 'Your last change was not taken',
+      text: `${why.message} What you made is kept here as a copy: ${copy.elements.length === 1 ? 'one layer' : `${copy.elements.length} layers`}.`,
+      sticky: true,
+      actions: [
+        ...(this.mayEdit ? [{ name: 'Insert again', run: () => insert(this.session.peek() ?? fresh, copy.elements, 4) }] : []),
+        { name: 'Download', run: () => downloadRecovered(copy), keeps: true },
+      ],
     });
   }
 }

@@ -5,7 +5,7 @@ import { PRODUCTS, type Product } from '../generated/schema';
 import { DesignModel } from '../document/design_model';
 import { Edits, type Xf } from '../document/edits';
 import type { FontLibrary } from '../document/fonts';
-import { people, Presence, type Peer } from '../document/presence';
+import { looksOf, people, Presence, type Peer } from '../document/presence';
 import { Undo } from '../document/undo';
 import type { Person } from '../net/api';
 import type { Connection } from '../net/connection';
@@ -46,6 +46,7 @@ export class StudioSession {
   readonly edits: Edits;
   readonly undo: Undo;
   readonly presence: Presence;
+  /** Who is here, one entry each. Changes with names, sides and selections, not with every move of a pointer. */
   readonly people: ReadonlySignal<readonly Peer[]>;
 
   readonly view: Signal<string>;
@@ -78,10 +79,16 @@ export class StudioSession {
     this.edits = new Edits(this.model, this.origin);
     this.undo = new Undo(this.model, this.origin, { get: () => this.selection.peek(), set: (ids) => this.select(ids) });
     this.presence = new Presence(this.provider.awareness);
-    this.people = computed(() => people(this.presence.peers.value));
+    const shown = signal<readonly Peer[]>([]);
+    const looks = computed(() => looksOf(people(this.presence.peers.value)));
+    this.people = shown;
     const { id, name, color } = options.me;
     this.presence.set({ user: { id, name, color }, view: this.view.peek(), cursor: null, sel: [], editing: null, drag: null, sizes: null });
     this.#stops.push(
+      effect(() => {
+        void looks.value;
+        shown.value = people(this.presence.peers.peek());
+      }),
       effect(() => this.presence.set({ view: this.view.value, sel: this.selection.value.slice(0, 200) })),
       // What somebody else deleted cannot stay chosen.
       effect(() => {

@@ -231,7 +231,7 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
         onChat={openChat}
         onFollow={(peer) => {
           if (peer.view && peer.view !== session.view.peek()) session.show(peer.view);
-          const target = peer.cursor;
+          const target = session.presence.peers.peek().find((other) => other.client === peer.client)?.cursor ?? null;
           if (target) {
             const { zoom } = camera.view.peek();
             const { width, height } = camera.size.peek();
@@ -258,20 +258,7 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
         <ViewSwitch session={session} />
         <Hints session={session} />
         <Uploads />
-        <div class="zoom stage-float" role="group" aria-label="Zoom">
-          <button type="button" class="icon-button" aria-label="Zoom out" onClick={() => camera.zoomBy(0.8)}>
-            <Icon of={Minus} size={16} />
-          </button>
-          <button type="button" class="zoom-value numbers" aria-label="Fit the product" title="Fit the product" onClick={fitProduct}>
-            {Math.round(camera.view.value.zoom * 100 * (25.4 / 96))} %
-          </button>
-          <button type="button" class="icon-button" aria-label="Zoom in" onClick={() => camera.zoomBy(1.25)}>
-            <Icon of={Plus} size={16} />
-          </button>
-          <button type="button" class="icon-button" aria-label="Fit the print area" title="Fit the print area" onClick={fitArea}>
-            <Icon of={Maximize} size={15} />
-          </button>
-        </div>
+        <ZoomBar camera={camera} onFit={fitProduct} onFitArea={fitArea} />
         {isDropping.value && <div class="drop-here">Drop the picture to place it</div>}
       </main>
       {!isPhone.value && (
@@ -347,6 +334,25 @@ function ViewSwitch({ session }: { readonly session: StudioSession }): JSX.Eleme
           </button>
         );
       })}
+    </div>
+  );
+}
+
+function ZoomBar({ camera, onFit, onFitArea }: { readonly camera: Camera; readonly onFit: () => void; readonly onFitArea: () => void }): JSX.Element {
+  return (
+    <div class="zoom stage-float" role="group" aria-label="Zoom">
+      <button type="button" class="icon-button" aria-label="Zoom out" onClick={() => camera.zoomBy(0.8)}>
+        <Icon of={Minus} size={16} />
+      </button>
+      <button type="button" class="zoom-value numbers" aria-label="Fit the product" title="Fit the product" onClick={onFit}>
+        {Math.round(camera.view.value.zoom * 100 * (25.4 / 96))} %
+      </button>
+      <button type="button" class="icon-button" aria-label="Zoom in" onClick={() => camera.zoomBy(1.25)}>
+        <Icon of={Plus} size={16} />
+      </button>
+      <button type="button" class="icon-button" aria-label="Fit the print area" title="Fit the print area" onClick={onFitArea}>
+        <Icon of={Maximize} size={15} />
+      </button>
     </div>
   );
 }
