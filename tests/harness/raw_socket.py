@@ -59,7 +59,7 @@ class RawSocket:
             namespace, _, rest = rest.partition(",")
         digits = len(rest) - len(rest.lstrip("0123456789"))
         number = int(rest[:digits]) if digits else None
-        data = orjson.loads(rest[digits:]) if rest[digits:] else None
+        data: Any = orjson.loads(rest[digits:]) if rest[digits:] else None
         for index in range(attachments):
             message = await self.ws.receive()
             assert message.type is aiohttp.WSMsgType.BINARY, message

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pycrdt
@@ -31,7 +32,7 @@ class Writer:
     """A Yjs client of one map, and the updates it makes."""
 
     def __init__(self) -> None:
-        self.doc = pycrdt.Doc()
+        self.doc: pycrdt.Doc[Any] = pycrdt.Doc()
         self.map = self.doc.get("el", type=pycrdt.Map)
 
     def set(self, key: str, value: str) -> bytes:
@@ -327,7 +328,9 @@ async def test_a_slow_reader_is_sent_the_log_again_in_place(server: Server) -> N
         await sync(ada, mine)
         await sync(slow, theirs)
         # A client that does not read: the kernel's buffers fill, then the transport's.
-        transport = slow.ws._response.connection.transport  # type: ignore[union-attr]
+        connection = slow.ws._response.connection
+        assert connection is not None
+        transport: Any = connection.transport
         transport.pause_reading()
         for index in range(150):
             await ada.emit(ROOM, "sync-update", mine.set(f"k{index}", "x" * 90_000), number=index + 1)
