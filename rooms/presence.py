@@ -56,7 +56,19 @@ class Tick:
 class _Client:
     """What is known of one client id."""
 
-    __slots__ = ("clock", "id", "left_here", "previous", "raw", "source", "source_clock", "state", "user", "user_id")
+    __slots__ = (
+        "clock",
+        "ended_at",
+        "id",
+        "left_here",
+        "previous",
+        "raw",
+        "source",
+        "source_clock",
+        "state",
+        "user",
+        "user_id",
+    )
 
     def __init__(self, client_id: int) -> None:
         self.id = client_id
@@ -76,6 +88,8 @@ class _Client:
         """The person behind the connection; None for people of other nodes."""
         self.user_id: str | None = None
         """The last person it belonged to, as far as it was looked at."""
+        self.ended_at = 0
+        """When it was last taken back, as the number of ends."""
         self.left_here = False
         """It left this node since the last tick: the others have to hear of it from us."""
 
@@ -113,8 +127,14 @@ class Presence:
         self._bound: dict[str, int] = {}
         """Connection → its client id."""
         self._dirty: dict[int, None] = {}
-        self._owed: dict[str, tuple[int, ...]] = {}
-        """Connection → ids of its own person that its first frame left out."""
+        self._ends = 0
+        """How many ids ended; orders ends and arrivals."""
+        self._came: dict[str, int] = {}
+        """Connection → how many had ended when it came: these it was never told of."""
+        self._joining: dict[str, UserId] = {}
+        """Connections that have not announced an id yet, and their persons."""
+        self._owed: dict[str, set[int]] = {}
+        """Of these, ids of the same person that were left out for them: one of them may be the joiner itself."""
 
     def __len__(self) -> int:
         """Clients that are there."""
@@ -133,6 +153,7 @@ class Presence:
         Source: docs/protocol.md, P1 to P5.
         """
         told = False
+        self._came.setdefault(connection_id, self._ends)
         for client_id, clock, state in _read(frame):
             if self._bound.get(connection_id) == client_id:
                 if self._clients[client_id].is_repetition(clock, state):
@@ -151,6 +172,7 @@ class Presence:
             client.raw = state
             if state is None:
                 client.state = None
+                self._mark_end(client)
             self._dirty[client_id] = None
             told = True
         return told
@@ -158,6 +180,8 @@ class Presence:
     def left(self, connection_id: str, now: float) -> bool:
         """Take back what a connection announced, with a newer clock; whether there is something to tell."""
         self._owed.pop(connection_id, None)
+        self._came.pop(connection_id, None)
+        self._joining.pop(connection_id, None)
         client_id = self._bound.pop(connection_id, None)
         if client_id is None:
             return False
@@ -204,6 +228,7 @@ class Presence:
             if state is None:
                 client.source = None
                 self._gone[client_id] = now
+                self._mark_end(client)
             told = True
         return told
 
@@ -228,46 +253,62 @@ class Presence:
             self._dirty.pop(forgotten, None)
         if not self._dirty:
             return None
-        entries: list[bytes] = []
+        entries: dict[int, bytes] = {}
         own: list[bytes] = []
-        places: dict[str, int] = {}  # connection → where its own entry stands, if its clock was raised
         for client_id in self._dirty:
             client = self._clients[client_id]
-            entry = self._entry(client)
-            if isinstance(client.source, str):
-                if client.clock != client.source_clock:
-                    places[client.source] = len(entries)
-                own.append(entry)
-            elif client.left_here and client.source is None:
+            entries[client_id] = entry = self._entry(client)
+            if isinstance(client.source, str) or (client.left_here and client.source is None):
                 own.append(entry)
             client.left_here = False
-            entries.append(entry)
         exceptions: dict[str, bytes | None] = {}
-        for connection_id in [*places, *(owed for owed in self._owed if owed in self._bound and owed not in places)]:
-            place = places.get(connection_id)
-            mine = entries if place is None else entries[:place] + entries[place + 1 :]
-            mine = mine + [
-                self._entry(self._clients[client_id])
-                for client_id in self._owed.pop(connection_id, ())
-                if client_id not in self._dirty
-                and client_id != self._bound[connection_id]
-                and client_id in self._clients
-            ]
+        for connection_id, left_out in self._left_out().items():
+            mine = [entry for client_id, entry in entries.items() if client_id not in left_out]
+            if connection_id in self._bound:
+                owed = self._owed.pop(connection_id, set()) - entries.keys() - left_out
+                mine += [self._entry(self._clients[client_id]) for client_id in owed if client_id in self._clients]
             exceptions[connection_id] = _frame(mine) if mine else None
         self._dirty.clear()
-        return Tick(_frame(entries), _frame(own) if own else None, exceptions)
+        return Tick(_frame(entries.values()), _frame(own) if own else None, exceptions)
+
+    def _left_out(self) -> dict[str, set[int]]:
+        """Connections that do not get the shared frame of a tick, and what theirs leaves out."""
+        left_out: dict[str, set[int]] = {}
+        changed = [self._clients[client_id] for client_id in self._dirty]
+        for client in changed:
+            if isinstance(client.source, str) and client.clock != client.source_clock:
+                left_out.setdefault(client.source, set()).add(client.id)
+            if isinstance(client.previous, str) and client.previous in self._came:
+                left_out.setdefault(client.previous, set()).add(client.id)  # perhaps it is this client still
+        if self._joining:
+            for client in changed:
+                owner = client.owner() if client.is_there else None
+                for connection_id, user_id in self._joining.items():
+                    if owner == user_id:
+                        left_out.setdefault(connection_id, set()).add(client.id)
+                        self._owed.setdefault(connection_id, set()).add(client.id)
+        for connection_id in self._owed.keys() & self._bound.keys():
+            left_out.setdefault(connection_id, {self._bound[connection_id]})
+        return left_out
 
     def states(self, connection_id: str | None = None, user_id: UserId | None = None) -> bytes | None:
         """Everybody who is there, for a connection that joins; None: nobody is.
 
-        Given who joins, the ids of the same person are left out until the connection announced its own: one of them may
-        be the joiner itself, back before its old connection ended, and its own state would be overwritten.
+        Given who joins, ids of the same person are left out, here and in ticks, until the connection has announced its
+        own: one of them may be the joiner itself, back before its old connection ended, and its own state would be
+        overwritten. And what it was never told it cannot repeat, so what it announces then is its own.
         """
         there = [client for client in self._clients.values() if client.is_there]
-        if connection_id is not None and user_id is not None and connection_id not in self._bound:
-            mine = tuple(client.id for client in there if client.owner() == user_id)
-            if mine:
-                self._owed[connection_id] = mine
+        if connection_id is not None:
+            self._came.setdefault(connection_id, self._ends)
+            own = self._bound.get(connection_id)
+            if own is not None:
+                there = [client for client in there if client.id != own]
+            elif user_id is not None:
+                self._joining[connection_id] = user_id
+                mine = {client.id for client in there if client.owner() == user_id}
+                if mine:
+                    self._owed[connection_id] = mine
                 there = [client for client in there if client.id not in mine]
         entries = [self._entry(client) for client in there]
         return _frame(entries) if entries else None
@@ -291,14 +332,16 @@ class Presence:
             return True
         same = client.owner() == user.id
         if client.source is None:
-            # Nobody holds it. Who has announced nothing else yet is its owner, back with any clock (a program without a
-            # cookie is a new guest each time); of others it may be a late repetition of who left, with no newer clock.
-            return same or own is None or clock > max(client.clock, client.source_clock)
+            # Nobody holds it. Somebody else (a program without a cookie is a new guest each time) comes back with any
+            # clock, if it was gone before this connection came; otherwise this may be a late repetition of who left,
+            # and what is repeated is older than the removal.
+            fresh = own is None and (same or client.ended_at <= self._came[connection_id])
+            return fresh or clock >= client.clock
         if not same:
             return False
-        # One person, two connections: the new one is believed; the old one gets it back by raising the clock, which
-        # a connection that only repeats never does.
-        return client.previous != connection_id or clock > client.source_clock
+        # One person, two connections: one that is new is believed; otherwise who raises the clock, which a connection
+        # that only repeats never does.
+        return (own is None and client.previous != connection_id) or clock > client.clock
 
     def _bind(self, connection_id: str, user: User, client_id: int, now: float) -> _Client:
         before = self._bound.get(connection_id)
@@ -317,6 +360,7 @@ class Presence:
         client.source = connection_id
         client.user, client.user_id = user, user.id
         self._bound[connection_id] = client_id
+        self._joining.pop(connection_id, None)
         self._gone.pop(client_id, None)
         return client
 
@@ -326,9 +370,14 @@ class Presence:
         client.source = client.user = client.state = client.raw = None
         self._gone[client.id] = now
         if was_there:
+            self._mark_end(client)
             client.clock += 1
             self._dirty[client.id] = None
         return was_there
+
+    def _mark_end(self, client: _Client) -> None:
+        self._ends += 1
+        client.ended_at = self._ends
 
     def _entry(self, client: _Client) -> bytes:
         if client.raw is not None and client.user is not None:

@@ -145,7 +145,7 @@ const OPERATIONS = {
       try {
         Y.applyUpdate(doc, decode(update))
         Y.applyUpdate(new Y.Doc(), Y.encodeStateAsUpdate(doc))
-        return { ...look(doc), json: json(doc) }
+        return look(doc)
       } catch (error) {
         return { error: String(error) }
       }
