@@ -9,9 +9,10 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import cast
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from canvas.products import PRODUCTS
 from realtime.auth import Authenticator, Jwks
@@ -302,8 +303,7 @@ async def listening(settings: Settings, parts: Parts, live: LiveServer, bound: s
     )
     await runner.setup()
     try:
-        site = _Site(runner, bound, backlog=BACKLOG)
-        site.first_request_seconds = settings.unauthenticated_seconds
+        site = _Site(runner, bound, settings)
         await site.start()
         yield
         await site.stop()
@@ -313,10 +313,14 @@ async def listening(settings: Settings, parts: Parts, live: LiveServer, bound: s
 
 
 class _Site(web.SockSite):
-    """A listening socket whose connections must send a whole first request in time; aiohttp alone gives them
-    as long as it keeps idle ones."""
+    """A listening socket whose connections must send a whole first request within bounds of bytes and time.
 
-    first_request_seconds: float = 10.0
+    aiohttp alone gives a silent connection as long as it keeps an idle one, and a head of any number of small lines.
+    """
+
+    def __init__(self, runner: web.AppRunner, bound: socket.socket, settings: Settings) -> None:
+        super().__init__(runner, bound, backlog=BACKLOG)
+        self._settings = settings
 
     async def start(self) -> None:
         await web.BaseSite.start(self)
@@ -324,14 +328,55 @@ class _Site(web.SockSite):
         make = self._runner.server
         assert make is not None
 
-        def connection() -> Any:
-            protocol = make()
-            loop.call_later(self.first_request_seconds, _close_without_request, protocol)
-            return protocol
+        def connection() -> asyncio.Protocol:
+            return _Guard(make(), self._settings.unauthenticated_bytes, self._settings.unauthenticated_seconds)
 
         self._server = await loop.create_server(connection, sock=self._sock, backlog=self._backlog)
 
 
-def _close_without_request(protocol: Any) -> None:
-    if protocol._request_count == 0:
-        protocol.force_close()
+class _Guard(asyncio.Protocol):
+    """Stands before aiohttp's protocol until its first request is there, and then is out of the way (RULE L4)."""
+
+    def __init__(self, behind: RequestHandler, max_bytes: int, seconds: float) -> None:
+        self._behind = behind
+        self._left = max_bytes
+        self._seconds = seconds
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
+        self._behind.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._behind.data_received(data)
+        # counted by aiohttp when the head of a request is whole, or is no request at all
+        if self._behind._request_count:
+            self._let_through()
+            return
+        self._left -= len(data)
+        if self._left < 0 and self._transport is not None:
+            self._transport.abort()
+
+    def _let_through(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.set_protocol(self._behind)
+        self._transport = None
+
+    def eof_received(self) -> None:
+        self._behind.eof_received()
+
+    def pause_writing(self) -> None:
+        self._behind.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._behind.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport = None
+        self._behind.connection_lost(exc)

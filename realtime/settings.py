@@ -137,9 +137,11 @@ class Settings:
         "proxies whose X-Forwarded-For is believed, as 10.0.0.0/8; unset: nobody's",
     )
     # images from words
-    openai_api_key: str = _setting("OPENAI_API_KEY", "", "text", "key of the image model; unset: none", secret=True)
-    openai_base_url: str = _setting("OPENAI_BASE_URL", "", "address", "another server that speaks the same protocol")
-    image_model: str = _setting("LUNEO_IMAGE_MODEL", "", "name", "the image model")
+    openai_api_key: str = _setting("OPENAI_API_KEY", "", "text", "key of the image model (not used yet)", secret=True)
+    openai_base_url: str = _setting(
+        "OPENAI_BASE_URL", "", "address", "a server that speaks the same protocol (not used yet)"
+    )
+    image_model: str = _setting("LUNEO_IMAGE_MODEL", "", "name", "the image model (not used yet)")
     # the node
     log_level: str = _setting("LUNEO_LOG_LEVEL", "info", "debug, info, warning, error", "what is logged")
     log_format: str = _setting("LUNEO_LOG_FORMAT", "text", "text or json", "how a line of the log is written")
@@ -184,12 +186,6 @@ class Settings:
     room_idle_seconds: float = _setting(
         "LUNEO_ROOM_IDLE_SECONDS", 30.0, "seconds", "an empty room closes after this", zero="it closes at once"
     )
-    head_check_seconds: float = _setting(
-        "LUNEO_HEAD_CHECK_SECONDS", 2.0, "seconds", "how often open rooms are compared with the log (B2)"
-    )
-    max_presence_bytes: int = _setting(
-        "LUNEO_MAX_PRESENCE_BYTES", 8 * KIB, "bytes", "one client's presence (cursor, selection)"
-    )
     # connections
     max_connections: int = _setting(
         "LUNEO_MAX_CONNECTIONS", 20_000, "connections", "live connections of one node", zero="no limit"
@@ -205,10 +201,17 @@ class Settings:
         "LUNEO_MAX_DOCUMENTS_PER_CONNECTION", 32, "documents", "documents open over one connection"
     )
     unauthenticated_bytes: int = _setting(
-        "LUNEO_UNAUTHENTICATED_BYTES", 16 * KIB, "bytes", "what a connection may send before it has said who it is"
+        "LUNEO_UNAUTHENTICATED_BYTES",
+        32 * KIB,
+        "bytes",
+        "what a connection may send before its first request, which says who it is, is whole",
+        minimum=1024,
     )
     unauthenticated_seconds: float = _setting(
-        "LUNEO_UNAUTHENTICATED_SECONDS", 10.0, "seconds", "how long a connection may take to say who it is"
+        "LUNEO_UNAUTHENTICATED_SECONDS",
+        10.0,
+        "seconds",
+        "how long that may take, and until a live one has joined something",
     )
     max_token_bytes: int = _setting("LUNEO_MAX_TOKEN_BYTES", 8 * KIB, "bytes", "one token", minimum=256)
     outbox_bytes: int = _setting(

@@ -589,6 +589,28 @@ async def test_a_first_request_that_never_ends_is_cut(tmp_path: Path) -> None:
         writer.close()
 
 
+async def test_a_first_request_without_an_end_is_cut(tmp_path: Path) -> None:
+    """Rule L4: many small header lines, each within its own bound; and one that is whole is answered."""
+    async with serving(tmp_path, LUNEO_UNAUTHENTICATED_BYTES="4096") as served:
+        port = int(served.url.rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+
+        async def goes_on() -> None:
+            while True:
+                writer.write(b"X-More: " + b"x" * 500 + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0)
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(goes_on(), 10)
+        writer.close()
+        guest = await served.browser()
+        big = await guest.post("/api/v1/designs", {"product": "mug", "title": "x" * 20_000})
+        assert big.code == "invalid_request"
+        assert (await guest.get("/readyz")).status == 200
+
+
 async def test_a_body_that_stops_arriving_is_given_up(tmp_path: Path) -> None:
     """Rule L2."""
     async with serving(tmp_path, LUNEO_REQUEST_SECONDS="0.3") as served:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
 
 from realtime.settings import Settings, SettingsError
+from tests.harness.budget import ROOT
 
 
 def problems(**environ: str) -> tuple[str, ...]:
@@ -115,6 +117,15 @@ def test_the_help_lists_every_setting_with_unit_and_default() -> None:
         about: Any = field.metadata["about"]
         assert f"  {about.variable} ({about.unit}; default: " in described
     assert "sk-" not in described
+
+
+def test_every_setting_does_something() -> None:
+    """A limit that nobody reads would be a promise that nobody keeps."""
+    sources = "".join(path.read_text() for path in (ROOT / "realtime").rglob("*.py"))
+    reserved = {"openai_api_key", "openai_base_url", "image_model"}
+    for field in dataclasses.fields(Settings):
+        is_read = re.search(rf"(settings|self)\.{field.name}\b", sources) is not None
+        assert is_read is (field.name not in reserved), field.name
 
 
 def test_a_slip_of_the_pen_is_said_and_what_was_meant() -> None:
