@@ -8,6 +8,10 @@ const WORTH_KEEPING = 24;
 /** A layer that changed within this time is taken to be changing still. */
 const WARM_MS = 500;
 const MOST_GHOSTS = 40;
+/** A paint that took longer than this is not repeated for every step of a camera that moves. */
+const SLOW_PAINT_MS = 9;
+/** The camera rests when it has not moved for this long. */
+const REST_MS = 110;
 
 interface Sheet {
   readonly canvas: OffscreenCanvas;
@@ -23,6 +27,9 @@ export class ContentCanvas {
   #before = new Map<string, SceneLayer>();
   #below: Sheet | null = null;
   #above: Sheet | null = null;
+  #cost = 0;
+  #last: { readonly canvas: OffscreenCanvas; readonly view: View; readonly layers: readonly SceneLayer[] } | null = null;
+  #rest: ReturnType<typeof setTimeout> | undefined;
 
   constructor(canvas: HTMLCanvasElement) {
     this.#canvas = canvas;
@@ -32,6 +39,45 @@ export class ContentCanvas {
   forget(): void {
     this.#below = null;
     this.#above = null;
+    this.#last = null;
+  }
+
+  close(): void {
+    clearTimeout(this.#rest);
+  }
+
+  /**
+   * While only the camera moves and painting is dear, the last picture is moved and scaled; the crisp one follows at rest.
+   *
+   * @param again asks for another paint, later.
+   */
+  show(scene: Scene, view: View, ratio: number, paints: Paints, now: number, again: () => void): void {
+    const { width, height } = this.#canvas;
+    const last = this.#last;
+    if (last && this.#cost > SLOW_PAINT_MS && last.view !== view && last.canvas.width === width && last.canvas.height === height && isSame(last.layers, scene.layers)) {
+      const context = this.#canvas.getContext('2d')!;
+      const by = view.zoom / last.view.zoom;
+      context.setTransform(1, 0, 0, 1, 0, 0);
+      context.clearRect(0, 0, width, height);
+      context.setTransform(by, 0, 0, by, (view.x - last.view.x * by) * ratio, (view.y - last.view.y * by) * ratio);
+      context.drawImage(last.canvas, 0, 0);
+      clearTimeout(this.#rest);
+      this.#rest = setTimeout(() => {
+        this.#last = null;
+        again();
+      }, REST_MS);
+      return;
+    }
+    const began = performance.now();
+    this.paint(scene, view, ratio, paints, now);
+    this.#cost = performance.now() - began;
+    if (this.#cost <= SLOW_PAINT_MS) {
+      this.#last = null;
+      return;
+    }
+    const canvas = new OffscreenCanvas(Math.max(1, width), Math.max(1, height));
+    canvas.getContext('2d')!.drawImage(this.#canvas, 0, 0);
+    this.#last = { canvas, view, layers: scene.layers };
   }
 
   paint(scene: Scene, view: View, ratio: number, paints: Paints, now: number): void {

@@ -88,6 +88,7 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
   useEffect(() => {
     const canvas = new ContentCanvas(content.current!);
     const { fonts, images } = session.options;
+    const refresh = signal(0);
     let arrivals = 0;
     const paint = (now: number): void => {
       const { width, height } = camera.size.peek();
@@ -97,9 +98,10 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
       const arrived = fonts.arrivals.peek() + images.arrivals.peek();
       if (arrived !== arrivals) canvas.forget();
       arrivals = arrived;
-      canvas.paint(scene, camera.view.peek(), ratio, { fonts, images, ghosts: new Set(session.selection.peek()) }, now);
+      canvas.show(scene, camera.view.peek(), ratio, { fonts, images, ghosts: new Set(session.selection.peek()) }, now, () => (refresh.value += 1));
     };
-    return eachFrame(paint, () => {
+    const stop = eachFrame(paint, () => {
+      void refresh.value;
       void session.model.revision.value;
       void session.view.value;
       void session.selection.value;
@@ -109,6 +111,10 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
       void fonts.arrivals.value;
       void images.arrivals.value;
     });
+    return () => {
+      stop();
+      canvas.close();
+    };
   }, [session]);
 
   useEffect(() => {
