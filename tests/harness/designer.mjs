@@ -25,6 +25,7 @@ class Designer {
     this.outstanding = new Set()
     this.refused = []
     this.marks = 0
+    this.marking = 0
   }
 
   get connected() { return this.socket.connected }
@@ -59,6 +60,15 @@ class Stock extends Designer {
   close() { this.provider.destroy() }
 }
 
+/** What one update brings: per client the clock it ends at, and the ranges that it deletes. Not what was sent before it. */
+function broughtBy(update) {
+  const { structs, ds } = Y.decodeUpdate(update)
+  const ends = {}
+  for (const { id, length } of structs) ends[id.client] = Math.max(ends[id.client] ?? 0, id.clock + length)
+  const deletes = [...ds.clients].flatMap(([client, ranges]) => ranges.map(({ clock, len }) => [client, clock, clock + len]))
+  return { ends, deletes }
+}
+
 class Acked extends Designer {
   constructor(options) {
     super(options)
@@ -67,7 +77,7 @@ class Acked extends Designer {
     this.socket = io(`${this.url}/yjs|${this.room}`, { autoConnect: false, transports: ['websocket'], forceNew: true, auth: this.auth })
     this.doc.on('update', (update, origin) => {
       if (origin === this) return
-      const own = { number: ++this.sent, clock: Y.getState(this.doc.store, this.doc.clientID), mark: this.marks }
+      const own = { number: ++this.sent, ...broughtBy(update), mark: this.marking }
       const sent = { online: this.socket.connected }
       this.outstanding.add(sent)
       this.socket.emit('sync-update', update, (answer) => {
@@ -79,10 +89,13 @@ class Acked extends Designer {
     this.socket.on('sync-step-1', (vector, answer) => answer(Y.encodeStateAsUpdate(this.doc, new Uint8Array(vector))))
     this.socket.on('sync-update', (update) => Y.applyUpdate(this.doc, new Uint8Array(update), this))
     this.socket.on('awareness-update', (update) => awareness.applyAwarenessUpdate(this.awareness, new Uint8Array(update), this))
-    this.socket.on('connect', () => this.socket.emit('sync-step-1', Y.encodeStateVector(this.doc), (update) => {
-      Y.applyUpdate(this.doc, new Uint8Array(update), this)
-      this.ready = true
-    }))
+    this.socket.on('connect', () => {
+      this.socket.emit('sync-step-1', Y.encodeStateVector(this.doc), (update) => {
+        Y.applyUpdate(this.doc, new Uint8Array(update), this)
+        this.ready = true
+      })
+      this.socket.emit('awareness-update', awareness.encodeAwarenessUpdate(this.awareness, [this.doc.clientID]))
+    })
     this.socket.on('disconnect', () => {
       this.ready = false
       // What was under way is never answered now; what was emitted offline is still to be sent.
@@ -120,7 +133,11 @@ const edits = {
   remove: (doc, { place }) => { const l = doc.getArray('list'); if (l.length) l.delete(within(l.length, place), 1) },
 }
 
-const mark = (designer) => designer.doc.getMap('marks').set(`${designer.doc.clientID}:${++designer.marks}`, designer.marks)
+function mark(designer) {
+  designer.marking = ++designer.marks
+  designer.doc.getMap('marks').set(`${designer.doc.clientID}:${designer.marks}`, designer.marks)
+  designer.marking = 0
+}
 
 /** A little of everything, from a seeded generator of its own, until stopped. */
 function hammer(designer, { seed, every }) {

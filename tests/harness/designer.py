@@ -142,6 +142,18 @@ class Designers:
         self._answers.clear()
 
 
+def missing(ack: Answer, read: Answer) -> str:
+    """What an acknowledged update brought and *read* (a `look`, or what yjs read) has not; empty when all is there."""
+    for client, end in ack["ends"].items():
+        if read["clocks"].get(client, 0) < end:
+            return f"clock {end} of client {client}"
+    for client, first, end in ack["deletes"]:
+        ranges = read["deleted"].get(str(client), [])
+        if not any(clock <= first and end <= clock + length for clock, length in ranges):
+            return f"the deletion of {client} from {first} to {end}"
+    return ""
+
+
 def summary(looks: dict[str, Answer]) -> str:
     """Where documents differ, short enough to read."""
     parts = []
