@@ -5,7 +5,7 @@ from __future__ import annotations
 from realtime.namespaces.chat import ChatNamespace
 from realtime.namespaces.metrics import MetricsNamespace
 from realtime.namespaces.notifications import NotificationsNamespace
-from realtime.namespaces.requests import RequestLimits, RequestNamespace, take_requests
+from realtime.namespaces.requests import RequestLimits, RequestNamespace
 from realtime.protocols.socketio_wire import LiveServer
 from rooms.access import Access
 from rooms.chat import Chat
@@ -33,5 +33,4 @@ def register(
     )
     for namespace in namespaces:
         server.register_namespace(namespace)
-    take_requests(server)
     return namespaces

@@ -4,8 +4,7 @@ python-socketio keeps who is connected. Events are taken from it before it calls
 could otherwise send the event `connect` by hand; acknowledgements would wait in a queue without a bound; and they could
 be overtaken by the facts that follow them, which are written directly.
 
-What this leans on: `AsyncServer._handle_event(eio_sid, namespace, id, data)` is called for every event and for nothing
-else, and `manager.sid_from_eio_sid` names the client (tests/realtime/test_namespaces.py).
+`LiveServer` hands them to `take`.
 """
 
 from __future__ import annotations
@@ -227,17 +226,3 @@ class RequestNamespace(socketio.AsyncNamespace):  # type: ignore[misc]
 
 
 UNKNOWN: Final = "unknown_request"
-
-
-def take_requests(server: LiveServer) -> None:
-    """Let *server* hand the events of our namespaces to them, before python-socketio looks for a handler."""
-    stock = server._handle_event
-
-    async def handle(eio_sid: str, namespace: str | None, number: int | None, data: object) -> None:
-        ours = server.namespace_handlers.get(namespace)
-        if isinstance(ours, RequestNamespace):
-            ours.take(server.manager.sid_from_eio_sid(eio_sid, namespace), number, data)
-        else:
-            await stock(eio_sid, namespace, number, data)
-
-    server._handle_event = handle

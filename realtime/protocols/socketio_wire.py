@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import orjson
 import socketio
@@ -50,6 +50,14 @@ class Door(Protocol):
         Raises:
             RoomError: permanent, or passing when `retryable`.
         """
+
+
+@runtime_checkable
+class TakesEvents(Protocol):
+    """A namespace that answers by itself, through the outbox (`realtime/namespaces`)."""
+
+    def take(self, sid: str | None, number: int | None, data: object) -> None:
+        """One event as it came; *sid* is None when the client has not joined the namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +384,14 @@ class LiveServer(socketio.AsyncServer):  # type: ignore[misc]
         self.outbox_limits = outbox_limits
         self.connections: set[SocketConnection] = set()
         self.eio._async = {**self.eio._async, "websocket": functools.partial(_WebSocket, self)}
+
+    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: object) -> None:
+        """Every event of a stock namespace, before a handler is looked for: namespaces that take events get theirs."""
+        taker = self.namespace_handlers.get(namespace)
+        if isinstance(taker, TakesEvents):
+            taker.take(self.manager.sid_from_eio_sid(eio_sid, namespace), id, data)
+        else:
+            await super()._handle_event(eio_sid, namespace, id, data)
 
     def connection_of(self, environ: dict[str, Any]) -> SocketConnection:
         """The connection below a namespace's handler, from the environ that its connect handler was given."""
