@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
 import re
@@ -591,19 +592,14 @@ async def test_a_first_request_that_never_ends_is_cut(tmp_path: Path) -> None:
 
 async def test_a_first_request_without_an_end_is_cut(tmp_path: Path) -> None:
     """Rule L4: many small header lines, each within its own bound; and one that is whole is answered."""
-    async with serving(tmp_path, LUNEO_UNAUTHENTICATED_BYTES="4096") as served:
+    async with serving(tmp_path, LUNEO_UNAUTHENTICATED_BYTES="4096", LUNEO_UNAUTHENTICATED_SECONDS="60") as served:
         port = int(served.url.rpartition(":")[2])
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-
-        async def goes_on() -> None:
-            while True:
-                writer.write(b"X-More: " + b"x" * 500 + b"\r\n")
-                await writer.drain()
-                await asyncio.sleep(0)
-
-        with pytest.raises(ConnectionError):
-            await asyncio.wait_for(goes_on(), 10)
+        for _ in range(10):  # fewer lines, and shorter ones, than aiohttp refuses by itself
+            writer.write(b"X-More: " + b"x" * 500 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
         guest = await served.browser()
         big = await guest.post("/api/v1/designs", {"product": "mug", "title": "x" * 20_000})
