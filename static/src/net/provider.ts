@@ -15,6 +15,8 @@ export const FLUSH_DELAY_MS = 25;
 export const PRESENCE_INTERVAL_MS = 40;
 /** An acknowledgement that takes longer is taken for lost, with its connection. */
 export const ACKNOWLEDGE_TIMEOUT_MS = 20_000;
+/** How long rows that follow the first answer may take before they are asked for. */
+export const ARRIVAL_MS = 500;
 
 /** New content is always new to the room; a mere deletion may not be. */
 const bringsStructs = (update: Uint8Array): boolean => Y.decodeUpdate(update).structs.length > 0;
@@ -65,6 +67,10 @@ export class DocumentProvider {
   #session = 0;
   #destroyed = false;
   #lastRefusal: Refused | null = null;
+  #isAnswered = false;
+  /** What the server said it has, at its last question. */
+  #goal: Uint8Array | null = null;
+  #arrivalTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: ProviderOptions) {
     this.#options = options;
@@ -118,6 +124,7 @@ export class DocumentProvider {
     clearTimeout(this.#flushTimer);
     clearTimeout(this.#presenceTimer);
     clearTimeout(this.#returnTimer);
+    clearTimeout(this.#arrivalTimer);
     this.doc.off('update', this.#onLocalUpdate);
     this.awareness.off('update', this.#onLocalAwareness);
     if (typeof window !== 'undefined') {
@@ -133,6 +140,8 @@ export class DocumentProvider {
   readonly #onConnect = (): void => {
     this.#session += 1;
     this.#retryAt.value = null;
+    this.#isAnswered = false;
+    this.#goal = null;
     const session = this.#session;
     const place = this.#positions.hasHoles ? null : this.#positions.place;
     const answer = (update: unknown, at: unknown): void => {
@@ -141,10 +150,8 @@ export class DocumentProvider {
       if (bytes !== null && bytes.byteLength > 0) Y.applyUpdate(this.doc, bytes, this);
       const head = toPlace(at);
       if (head !== null) this.#positions.reset(head);
-      this.#attempt = 0;
-      this.#opened.value = true;
-      this.#live.value = true;
-      this.#send();
+      this.#isAnswered = true;
+      this.#arrive();
     };
     const vector = Y.encodeStateVector(this.doc);
     if (place === null) this.#socket.emit('sync-step-1', vector, answer);
@@ -157,22 +164,45 @@ export class DocumentProvider {
     const bytes = toBytes(vector);
     if (bytes === null || typeof answer !== 'function') return;
     answer(Y.encodeStateAsUpdate(this.doc, bytes));
-    this.#doubtPlace(bytes);
+    this.#goal = bytes;
+    if (!this.#live.value) this.#arrive();
+    else if (!this.#covers(bytes)) this.#resync();
   };
 
-  /** A server that has more of some client than we have, right after it brought us up to date, has rows that we missed: ask for all. */
-  #doubtPlace(vector: Uint8Array): void {
-    if (!this.#live.value) return;
-    const theirs = Y.decodeStateVector(vector);
+  /** Whether this document has everything that a state vector names. */
+  #covers(vector: Uint8Array): boolean {
     const ours = Y.decodeStateVector(Y.encodeStateVector(this.doc));
-    for (const [client, clock] of theirs) {
-      if (clock <= (ours.get(client) ?? 0)) continue;
-      this.#resync();
-      return;
-    }
+    return [...Y.decodeStateVector(vector)].every(([client, clock]) => clock <= (ours.get(client) ?? 0));
   }
 
-  #resync(): void {
+  /**
+   * The answer to step 1 may be of an older position, with the rows after it in the same write (S1): the document is here
+   * when it covers what the server says it has. What does not come by itself was missed, and is asked for.
+   */
+  #arrive(): void {
+    if (this.#live.value || !this.#isAnswered) return;
+    if (this.#goal !== null && this.#covers(this.#goal)) {
+      this.#becomeLive();
+      return;
+    }
+    this.#arrivalTimer ??= setTimeout(() => {
+      this.#arrivalTimer = undefined;
+      if (this.#live.value || !this.#socket.connected || !this.#isAnswered) return;
+      if (this.#goal === null || this.#covers(this.#goal)) this.#becomeLive();
+      else this.#resync(() => this.#becomeLive());
+    }, ARRIVAL_MS);
+  }
+
+  #becomeLive(): void {
+    clearTimeout(this.#arrivalTimer);
+    this.#arrivalTimer = undefined;
+    this.#attempt = 0;
+    this.#opened.value = true;
+    this.#live.value = true;
+    this.#send();
+  }
+
+  #resync(done?: () => void): void {
     const session = this.#session;
     this.#socket.emit('sync-step-1', Y.encodeStateVector(this.doc), (update: unknown, at: unknown) => {
       if (session !== this.#session || this.#destroyed) return;
@@ -180,6 +210,7 @@ export class DocumentProvider {
       if (bytes !== null) Y.applyUpdate(this.doc, bytes, this);
       const head = toPlace(at);
       if (head !== null) this.#positions.reset(head);
+      done?.();
     });
   }
 
@@ -187,6 +218,7 @@ export class DocumentProvider {
     const bytes = toBytes(update);
     if (bytes === null) return;
     Y.applyUpdate(this.doc, bytes, this);
+    this.#arrive();
     const span = toSpan(meta);
     if (span === null) return;
     const place = this.#positions.place;

@@ -1,7 +1,7 @@
 /**
  * `window.luneo`: a small window into the studio for tests and for a console. It reads; what it does, a person can do too.
  *
- * - `ready()` resolves when the design is open and everything of it is stored.
+ * - `ready()` resolves when the design is open, everything of it is stored, and its fonts are here.
  * - `state()` is the state of saving: `opening`, `saved`, `saving`, `offline` or `refused`.
  * - `scene(view?)`, `sceneHash(view?)`, `canonical(view?)`: the Scene as this browser resolves it, with all fonts there.
  * - `picture(view?, width?)`: the print area as this browser draws it, a PNG data address; compare with the server's render.
@@ -42,6 +42,7 @@ export function exposeForTests(session: () => StudioSession): void {
     ready: async () => {
       session().provider.flush();
       while (session().provider.state.peek().kind !== 'saved') await new Promise((done) => setTimeout(done, 20));
+      for (const view of session().product.views) await settled(view.id);
     },
     state: () => session().provider.state.peek().kind,
     scene: settled,
