@@ -292,8 +292,8 @@ class RoomRegistry:
 
     async def _compare(self) -> None:
         await asyncio.sleep(COMPARE_SECONDS)
-        if not self._nodes:
-            return  # nobody else writes
+        if not self._bus.joins_nodes:
+            return  # nobody else writes; on a bus that joins nodes they do, heard or not
         rooms = self.rooms
         for start in range(0, len(rooms), 500):
             some = rooms[start : start + 500]
