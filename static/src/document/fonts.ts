@@ -1,9 +1,28 @@
 /** The fonts of this page: fetched when a text asks for them, from the address that carries their hash. */
 import { signal } from '@preact/signals';
+import harfbuzzAddress from 'harfbuzzjs/dist/harfbuzz.wasm?url';
 import { FONTS } from '../generated/schema';
 import { fontFile, shapingFont, type FontSource, type ShapingFont } from './shaper';
 
 const RETRY_MS = 4_000;
+
+async function whole(address: string): Promise<ArrayBuffer> {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address}: ${response.status}`);
+  return response.arrayBuffer();
+}
+
+let isProgramHere = false;
+
+/**
+ * HarfBuzz. Its module fetches the program while it is evaluated, and a module whose evaluation failed stays failed until the
+ * page is loaded again; so the program is brought into the browser's cache first, which may be tried as often as it takes.
+ */
+async function shaper(): Promise<typeof import('harfbuzzjs')> {
+  if (!isProgramHere) await whole(harfbuzzAddress);
+  isProgramHere = true;
+  return import('harfbuzzjs');
+}
 
 export class FontLibrary implements FontSource {
   /** Grows whenever a font has arrived; a layout that waited is made again. */
@@ -42,9 +61,8 @@ export class FontLibrary implements FontSource {
     const file = fontFile(id);
     if (!file) return null;
     try {
-      const [hb, response] = await Promise.all([import('harfbuzzjs'), fetch(file.path)]);
-      if (!response.ok) throw new Error(`${file.path}: ${response.status}`);
-      const font = shapingFont(hb, file, await response.arrayBuffer());
+      const [hb, bytes] = await Promise.all([shaper(), whole(file.path)]);
+      const font = shapingFont(hb, file, bytes);
       this.#ready.set(id, font);
       this.arrivals.value += 1;
       return font;

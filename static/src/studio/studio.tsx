@@ -176,7 +176,7 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
     () =>
       effect(() => {
         const family = open.fonts.failed.value;
-        if (family !== null) toast({ kind: 'bad', title: `The font ${family} could not be fetched`, text: 'Its texts appear as soon as the connection is back.' });
+        if (family !== null) toast({ kind: 'bad', title: `The font ${family} could not be fetched`, text: 'Its texts appear as soon as the connection is back.', actions: [{ name: 'Load the page again', run: () => window.location.reload() }] });
       }),
     [],
   );
