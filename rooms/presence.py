@@ -60,6 +60,7 @@ class _Client:
         "clock",
         "ended_at",
         "id",
+        "last",
         "left_here",
         "previous",
         "raw",
@@ -82,6 +83,8 @@ class _Client:
         """Who may change it: a connection of this node (str), another node (bytes), or nobody."""
         self.source_clock = -1
         """The highest clock that came from the source, or from the last one."""
+        self.last: str | bytes | None = None
+        """The source that ended it."""
         self.previous: str | bytes | None = None
         """The source before this one, which lost it to a newer connection."""
         self.user: User | None = None
@@ -211,7 +214,8 @@ class Presence:
                 if client.is_repetition(clock, state):
                     continue
             else:
-                known = client.clock if isinstance(client.source, str) else client.source_clock
+                # Of what a connection of ours said, nodes know the clocks that we sent; so a late word is not above.
+                known = client.clock if isinstance(client.source or client.last, str) else client.source_clock
                 if state is None or clock <= known:
                     continue
                 if isinstance(client.source, str):
@@ -226,7 +230,7 @@ class Presence:
             client.state, client.raw = state, None
             self._dirty[client_id] = None
             if state is None:
-                client.source = None
+                client.last, client.source = node, None
                 self._gone[client_id] = now
                 self._mark_end(client)
             told = True
@@ -278,8 +282,9 @@ class Presence:
         for client in changed:
             if isinstance(client.source, str) and client.clock != client.source_clock:
                 left_out.setdefault(client.source, set()).add(client.id)
-            if isinstance(client.previous, str) and client.previous in self._came:
-                left_out.setdefault(client.previous, set()).add(client.id)  # perhaps it is this client still
+            loser = client.previous
+            if isinstance(loser, str) and loser in self._came and loser not in self._bound:
+                left_out.setdefault(loser, set()).add(client.id)  # perhaps it is this client still
         if self._joining:
             for client in changed:
                 owner = client.owner() if client.is_there else None
@@ -352,7 +357,7 @@ class Presence:
             return client
         if before is not None:
             withdrawn = self._clients[before]
-            withdrawn.source, withdrawn.left_here = None, True
+            withdrawn.last, withdrawn.source, withdrawn.left_here = connection_id, None, True
             self._gone[before] = now
         if isinstance(client.source, str):
             self._bound.pop(client.source, None)
@@ -367,6 +372,7 @@ class Presence:
     def _end(self, client: _Client, now: float) -> bool:
         client.owner()
         was_there = client.is_there
+        client.last = client.source
         client.source = client.user = client.state = client.raw = None
         self._gone[client.id] = now
         if was_there:
