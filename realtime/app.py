@@ -276,6 +276,7 @@ def _socket_limits(settings: Settings) -> SocketLimits:
         max_frame_bytes=settings.max_update_bytes + FRAME_OVERHEAD_BYTES,
         max_documents=settings.max_documents_per_connection,
         join_seconds=settings.unauthenticated_seconds,
+        join_bytes=settings.unauthenticated_bytes,
         ping_interval_seconds=settings.ping_seconds,
         ping_timeout_seconds=settings.ping_timeout_seconds,
     )

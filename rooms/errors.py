@@ -24,7 +24,7 @@ class NotPermitted(RoomError):
 
 
 class NotFound(RoomError):
-    """Absent, or of another brand: the two answer alike (RULE A3)."""
+    """Absent, or of another brand: the two answer alike (RULE A10)."""
 
     code = "not_found"
 

@@ -68,6 +68,8 @@ class SocketLimits:
     max_documents: int = 32
     join_seconds: float = 10.0
     """From the handshake to the first namespace joined; a connection that names none is closed."""
+    join_bytes: int = 64 * 1024
+    """Read until the first namespace is joined; more ends the connection."""
     open_seconds: float = 10.0
     ping_interval_seconds: float = 25.0
     ping_timeout_seconds: float = 20.0
@@ -175,6 +177,10 @@ class SocketConnection:
 
     # -- the life of a connection --------------------------------------------------------------------------------
 
+    @property
+    def has_joined(self) -> bool:
+        return self._reaper is None
+
     def joined(self) -> None:
         """A namespace was joined, a document or another: the connection may stay."""
         if self._reaper is not None:
@@ -279,6 +285,7 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
     def __init__(self, live: LiveServer, handler: Callable[[Any], Awaitable[None]], server: Any) -> None:
         super().__init__(handler, server)
         self._live = live
+        self._unjoined_bytes = 0
         self.connection: SocketConnection
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
@@ -306,6 +313,10 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
             data = message.data
             if message.type is WSMsgType.TEXT:
                 try:
+                    if not self.connection.has_joined:
+                        self._unjoined_bytes += len(data)
+                        if self._unjoined_bytes > self._live.limits.join_bytes:
+                            raise BadPacket("too much before a namespace was joined")
                     if not await self._taken(data, receive):
                         if data[:2] in ("45", "46"):
                             # Stock packets hold attachments without a bound; only documents have any.

@@ -243,7 +243,7 @@ async def test_presence_is_relayed_and_taken_back_when_its_connection_ends(serve
         return bytes((1, client, clock, len(text))) + text
 
     async with raw_socket(server.url) as ben:
-        await join(ben)
+        await join(ben, "viewer")
         async with raw_socket(server.url) as ada:
             await join(ada)
             await ada.emit(ROOM, "awareness-update", state(5, 3, "here"))
@@ -299,6 +299,14 @@ async def test_a_connection_that_joins_nothing_or_too_much_ends(server: Server) 
             await join(ada, room=f"/yjs|room-{index}")
         await ada.connect("/yjs|room-3", {"token": "editor"})
         await ada.ended()
+
+
+async def test_a_flood_before_a_namespace_is_joined_ends_the_connection(server: Server) -> None:
+    """Rule O5."""
+    async with raw_socket(server.url) as ada:
+        for _ in range(3):
+            await ada.ws.send_str("4" + "2" + '["x","' + "x" * 30_000 + '"]')
+        await ada.ended(0.4)
 
 
 async def test_binary_events_of_other_namespaces_end_the_connection(server: Server) -> None:
