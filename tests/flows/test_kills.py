@@ -19,7 +19,7 @@ from tests.harness.designer import Designers, missing, yjs_reads
 from tests.harness.node import Node
 from tests.harness.reading import read_sqlite
 
-ROUNDS = budget(4, 50)
+ROUNDS = budget(3, 50)
 ROOM = "killed-often"
 NAMES = ("ada", "ben", "cleo")
 
@@ -39,7 +39,7 @@ async def test_no_acknowledged_update_is_lost_however_often_the_server_is_killed
         }
         await designers.ready(*NAMES)
         for number, name in enumerate(NAMES):
-            await designers.do("hammer", name=name, seed=chance.randrange(1, 2**31), every=3 + number)
+            await designers.do("hammer", name=name, seed=chance.randrange(1, 2**31), every=budget(3, 9) + number)
         for turn in range(1, ROUNDS + 1):
             # Every third round the server starts with a fault in it; it dies at that place by itself.
             place = PLACES[turn // 3 % len(PLACES)] if turn % 3 == 2 else None
