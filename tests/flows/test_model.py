@@ -204,7 +204,7 @@ def test_all_replicas_converge_whatever_is_cut_left_folded_and_restarted() -> No
             run_state_machine_as_test(
                 seed(SEED)(Machine),
                 settings=settings(
-                    max_examples=budget(10, 250),
+                    max_examples=budget(8, 250),
                     stateful_step_count=budget(15, 30),
                     deadline=None,
                     database=None,
