@@ -351,7 +351,7 @@ class Room:
             await self._read_log()
             if self.head != before:
                 return await self._admit(submission)
-            if submission.answers is not None:
+            if submission.answers is not None or peer.id not in self.peers:  # asked already, or not there to be asked
                 raise UpdateRefused("missing_history", "The update builds on edits that this client cannot provide.")
             self._last_question += 1
             question = self._questions[peer.id] = _Question(self._last_question, time.monotonic())

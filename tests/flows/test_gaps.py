@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pycrdt
 import pytest
 
+from realtime.protocols.socketio_wire import SocketLimits
+from rooms.errors import RoomError
+from rooms.inbox import Submission
+from rooms.permissions import ALLOWED, Grant, Role, User
+from rooms.ports import Announced, Relayed
+from storage.keys import DesignId, DocumentKey, UserId
 from tests.harness.designer import yjs_reads
+from tests.harness.live_server import BRAND, live_server
 from tests.harness.node import Node
 from tests.harness.raw_socket import raw_socket
 from tests.harness.reading import read_sqlite
@@ -69,3 +79,43 @@ async def test_an_answer_that_leaves_the_gap_open_ends_the_client_for_good_and_i
             packet = await socket.next()
         assert not [packet for packet in rest if packet.kind == 2 and packet.data[0] == "refused"]
     assert read_sqlite(node.database, "offline").rows == []
+
+
+class Gone:
+    """A peer whose connection ended while its last update waited in the inbox."""
+
+    id = "gone"
+
+    def __init__(self) -> None:
+        user = User(UserId("ada"), "Ada", BRAND, Role.EDITOR)
+        self.grant = Grant(user, user.role, ALLOWED[user.role])
+        self.asked: list[int] = []
+
+    def send_updates(self, relayed: Relayed) -> None: ...
+
+    def send_presence(self, announced: Announced) -> None: ...
+
+    def ask(self, question: int, state_vector: bytes) -> None:
+        self.asked.append(question)
+
+    def refuse(self, code: str, message: str) -> None: ...
+
+    def rejoin(self, code: str, message: str) -> None: ...
+
+
+async def test_who_has_left_is_not_asked_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    """Rule D6: a question to nobody would be kept, with all that waits for it, for as long as the room is open."""
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    doc["note"] = note = pycrdt.Text("lost")
+    before = doc.get_state()
+    note += "x"
+    settled: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    async with live_server(tmp_path, SocketLimits()) as server:
+        room = await server.rooms.open(DocumentKey(BRAND, DesignId("spring")))
+        gone = Gone()
+        room.submit(Submission(gone, doc.get_update(before), settled.set_result))
+        async with asyncio.timeout(10):
+            answer = await settled
+    assert isinstance(answer, RoomError)
+    assert answer.code == "missing_history"
+    assert gone.asked == []
