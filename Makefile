@@ -39,6 +39,9 @@ bench: $(VENV)/.dev static/dist/.built ## benchmarks, one JSON line each, then a
 	@tests/harness/machine.sh
 	@$(PY) -m bench
 
+bench-rivals: $(VENV)/.dev node_modules/.installed ## beside the npm package's own server, in the same run
+	@$(PY) -m bench --only latency
+
 migrate: $(VENV)/.runtime ## bring the database to the newest schema
 	@$(PY) -m realtime migrate
 
