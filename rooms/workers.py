@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 DEFAULT_DEADLINE_SECONDS: Final = 10.0
 SLOW_SECONDS: Final = 10.0
 """A request that may take longer than this never takes the last free worker of several."""
+WAIT_SECONDS: Final = 5.0
+"""The longest wait in the queue, for requests with a shorter deadline: a worker may have to start first."""
 ABANDONED_SECONDS: Final = 2.0
 """How long a request whose caller was cancelled may go on before its worker is killed."""
 START_SECONDS: Final = 60.0
@@ -58,7 +60,7 @@ class WorkerCounts:
     deaths: int = 0
     """Processes that ended under a request or while idle, without being told to."""
     busy: int = 0
-    """Requests refused because the queue was full, or because they waited for their whole deadline."""
+    """Requests refused because the queue was full, or because they waited too long."""
     recycled: int = 0
     """Processes replaced for their age or size."""
     starts: int = 0
@@ -270,14 +272,15 @@ class Workers:
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Run *task* in a worker: JSON values and byte buffers in, the same out.
 
-        The deadline (0: 10 s) counts twice: as the longest wait in the queue, and from the start of the work.
+        The deadline (0: 10 s) counts from the start of the work; and it is the longest wait in the queue, if that is
+        more than `WAIT_SECONDS`.
         A caller that is cancelled lets its request go on for at most `ABANDONED_SECONDS`.
 
         Raises:
             WorkerTimeout: it was killed at its deadline; nothing else was.
             WorkerDied: the process ended under it (memory limit, crash).
             TaskFailed: the task refused its input, with a code and a sentence.
-            WorkersBusy: the queue is full, or the wait was as long as the deadline.
+            WorkersBusy: the queue is full, or the wait was too long.
             Unavailable: the workers are closed.
 
         Source: docs/protocol.md, W1 to W5.
@@ -296,7 +299,7 @@ class Workers:
         queue = self._slow if job.slow else self._quick
         queue.append(job)
         self._jobs.add(job)
-        job.timer = loop.call_later(deadline, self._waited_too_long, job)
+        job.timer = loop.call_later(max(deadline, WAIT_SECONDS), self._waited_too_long, job)
         self._dispatch()
         try:
             return cast(tuple[dict[str, Any], list[bytes]], await job.done)

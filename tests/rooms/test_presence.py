@@ -331,6 +331,32 @@ def test_a_client_that_went_to_another_node_is_not_taken_away_by_its_old_connect
     assert set(entries(here.states())) == set(entries(there.states())) == {7}
 
 
+def test_a_late_word_of_a_node_brings_nobody_back() -> None:
+    """Rule P8: the client came from there to here, and left; then its old node's last word arrives."""
+    presence = Presence()
+    ada = {"n": 1, "user": {"id": "ada"}}
+    presence.heard_from_node(NODE, frame((7, 8, ada)), 0)
+    assert presence.heard("a", ADA, frame((7, 8, {"n": 2})), 0)
+    presence.left("a", 0)
+    assert not presence.heard_from_node(NODE, frame((7, 9, ada)), 0)
+    assert told(presence) == {7: (10, None)}
+    assert presence.heard_from_node(NODE, frame((7, 11, ada)), 0)
+
+
+def test_a_client_whose_id_another_node_took_does_not_hear_it() -> None:
+    """Rule P7: the node's word may be late, and the client be here still; its next renewal says so."""
+    presence = Presence()
+    presence.heard("a", ADA, frame((7, 5, {"n": 2})), 0)
+    told(presence)
+    presence.heard_from_node(NODE, frame((7, 8, {"n": 1, "user": {"id": "ada"}})), 0)
+    tick = presence.tick(0)
+    assert tick is not None
+    assert tick.exceptions == {"a": None}
+    presence.heard_from_node(NODE, frame((7, 9, None)), 0)
+    assert presence.heard("a", ADA, frame((7, 6, {"n": 3})), 0)
+    assert told(presence)[7] == (10, {"n": 3, "user": {"id": "ada", "color": "#aa0000"}})
+
+
 def test_who_joins_does_not_hear_an_older_self() -> None:
     """Rule P7: ids of the same person follow once its own is known."""
     presence = Presence()

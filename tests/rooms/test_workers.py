@@ -87,6 +87,7 @@ async def test_after_a_panic_the_worker_is_replaced(workers: Workers) -> None:
     with pytest.raises(TaskFailed):
         await workers.call("panic", {})
     await until(lambda: workers.ready == 2 and len(before & set(workers.pids)) == 1)
+    assert workers.counts.deaths == 0
 
 
 @pytest.mark.parametrize("task", ["hang_in_c", "sleep"])
@@ -152,8 +153,9 @@ async def test_a_worker_killed_while_idle_is_replaced_without_a_request(workers:
     assert not before & set(workers.pids)
 
 
-async def test_the_queue_is_bounded() -> None:
-    """Rule W4: what does not fit is refused at once; what waited for its whole deadline, then."""
+async def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule W4: what does not fit is refused at once; what waited too long, then."""
+    monkeypatch.setattr("rooms.workers.WAIT_SECONDS", 0.1)
     async with Workers(1, tasks=TEST_TASKS, max_queue=2) as workers, asyncio.TaskGroup() as group:
         running = group.create_task(_outcome(workers.call("sleep", {"seconds": 1000}, deadline_seconds=1.5)))
         await until(lambda: workers.running == 1)
