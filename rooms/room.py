@@ -27,7 +27,7 @@ from rooms.peers import Peers
 from rooms.permissions import Action
 from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
-from rooms.tasks import INSPECT_ON_LOOP_BYTES, inspect_update
+from rooms.tasks import INSPECT_ON_LOOP_BYTES, admit_update, inspect_update
 from rooms.upkeep import Upkeep
 from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Epoch, Position
@@ -314,7 +314,8 @@ class Room:
             inspection = submission.inspection or await inspect_update(self._workers, update)
             if isinstance(inspection, RoomError):
                 raise inspection
-            verdict = self._knowledge.judge(inspection)
+            # What overlaps known clocks is cut to its new part: of the known ones it might say something else (I9).
+            update, inspection, verdict = await admit_update(self._workers, self._knowledge, update, inspection)
             if verdict is Verdict.NOTHING_NEW:
                 self._known.append(submission)
                 return None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from rooms.errors import WorkerTimeout
+from rooms.errors import TaskFailed, WorkerTimeout
 from rooms.history import History, Prefix
 from rooms.metrics import Metrics
 from rooms.ports import WorkerPort
@@ -126,7 +126,7 @@ class Upkeep:
         head = room.history.head
         try:
             await self._workers.call("audit", {}, room.history.pieces(), deadline_seconds=AUDIT_DEADLINE_SECONDS)
-        except WorkerTimeout:
+        except (WorkerTimeout, TaskFailed):
             await self._find_poisoner(head)
         except Exception:
             log.exception("audit failed", extra={"room": room.key.id})
