@@ -34,8 +34,8 @@ const TILES: readonly Tile[] = [
   { title: 'Rooms', says: 'designs being worked on', read: (s) => s.rooms, write: whole, tone: 'accent' },
   { title: 'Edits', says: 'stored per second', read: (s) => s.edits, write: rate, tone: 'good' },
   { title: 'Messages', says: 'written per second', read: (s) => s.messages, write: rate, tone: 'good' },
-  { title: 'Acknowledged, p50', says: 'half of all edits are durable within', read: (s) => s.ackP50, write: milliseconds, tone: 'warn' },
-  { title: 'Acknowledged, p99', says: 'nearly all edits are durable within', read: (s) => s.ackP99, write: milliseconds, tone: 'warn' },
+  { title: 'Saved, p50', says: 'half of all edits are durable within', read: (s) => s.ackP50, write: milliseconds, tone: 'warn' },
+  { title: 'Saved, p99', says: '99 of 100 edits are durable within', read: (s) => s.ackP99, write: milliseconds, tone: 'warn' },
   { title: 'Loop lag', says: 'how late the server runs', read: (s) => s.lag, write: milliseconds, tone: 'warn' },
 ];
 
@@ -131,6 +131,16 @@ function Dashboard(): JSX.Element {
             {TILES.map((tile) => (
               <TileCard key={tile.title} tile={tile} samples={samples} />
             ))}
+          </div>
+        )}
+        {last !== undefined && last.rooms === 0 && (
+          <div class="card live-next">
+            <span>
+              <strong>Quiet just now.</strong> <span class="quiet">Open a design in another window and draw: rooms, edits and how fast they are saved move here within a second.</span>
+            </span>
+            <a class="button" href="/">
+              Open a design
+            </a>
           </div>
         )}
       </main>

@@ -1,7 +1,7 @@
 /** Who is here and what they are at: awareness states, read by expected type, since they come from anybody. */
 import { signal, type ReadonlySignal } from '@preact/signals';
 import type { Awareness } from 'y-protocols/awareness';
-import { colorOf } from '../net/api';
+import { colorOf, coloursApart } from './colors';
 import type { Point } from './matrix';
 import { asNumber, isObject } from './values';
 
@@ -71,13 +71,19 @@ export function readPeer(client: number, state: unknown): Peer | null {
 
 export class Presence {
   readonly peers: ReadonlySignal<readonly Peer[]>;
+  /** The colour in which the others see me; null until I am here. */
+  readonly myColor: ReadonlySignal<string | null>;
+  readonly #myColor = signal<string | null>(null);
   readonly #peers = signal<readonly Peer[]>([]);
   readonly #awareness: Awareness;
-  readonly #read = new Map<number, { state: unknown; peer: Peer | null }>();
+  readonly #read = new Map<number, { state: unknown; peer: Peer | null; shown: Peer | null }>();
+  #colours: ReadonlyMap<string, string> = new Map();
+  #coloursOf = '';
 
   constructor(awareness: Awareness) {
     this.#awareness = awareness;
     this.peers = this.#peers;
+    this.myColor = this.#myColor;
     awareness.on('change', this.#refresh);
     this.#refresh();
   }
@@ -91,18 +97,34 @@ export class Presence {
     this.#awareness.off('change', this.#refresh);
   }
 
+  /** Gives everybody a colour of their own, whenever who is here has changed. */
+  #paint(): void {
+    const here = [...this.#read.values()].flatMap(({ peer }) => (peer ? [[peer.user.id, peer.user.color.toLowerCase()] as const] : []));
+    const key = here.map((entry) => entry.join()).sort().join();
+    if (key === this.#coloursOf) return;
+    this.#coloursOf = key;
+    this.#colours = coloursApart(here);
+  }
+
   readonly #refresh = (): void => {
-    const peers: Peer[] = [];
     for (const [client, state] of this.#awareness.getStates()) {
-      if (client === this.#awareness.clientID) continue;
-      let known = this.#read.get(client);
-      if (known?.state !== state) {
-        known = { state, peer: readPeer(client, state) };
-        this.#read.set(client, known);
-      }
-      if (known.peer) peers.push(known.peer);
+      if (this.#read.get(client)?.state === state) continue;
+      const peer = readPeer(client, state);
+      this.#read.set(client, { state, peer, shown: peer });
     }
     for (const client of this.#read.keys()) if (!this.#awareness.getStates().has(client)) this.#read.delete(client);
+    this.#paint();
+    const peers: Peer[] = [];
+    for (const [client, known] of this.#read) {
+      if (!known.peer) continue;
+      const color = this.#colours.get(known.peer.user.id) ?? known.peer.user.color;
+      if (client === this.#awareness.clientID) {
+        this.#myColor.value = color;
+        continue;
+      }
+      if (known.shown?.user.color !== color) known.shown = { ...known.peer, user: { ...known.peer.user, color } };
+      peers.push(known.shown);
+    }
     peers.sort((a, b) => a.client - b.client);
     // My own moves come through here as well; they are no news of others.
     const before = this.#peers.peek();

@@ -17,6 +17,7 @@ import { toast, Toasts } from '../ui/toast';
 import { ago } from '../ui/time';
 
 const THUMB_WIDTH = 320;
+const REFRESH_MS = 8_000;
 
 const designs = signal<readonly DesignInfo[] | null>(null);
 const next = signal<string | null>(null);
@@ -31,6 +32,25 @@ async function load(more = false): Promise<void> {
     next.value = page.next;
   } catch (error) {
     fault.value = error;
+  }
+}
+
+/** Looks again quietly: what others began, named or deleted meanwhile. Pages further down stay as they were read. */
+async function refresh(): Promise<void> {
+  const before = designs.peek();
+  if (before === null) return;
+  try {
+    const page = await listDesigns();
+    if (designs.peek() !== before) return;
+    const newest = new Set(page.items.map((design) => design.id));
+    const oldest = page.items.at(-1)?.updatedAt ?? 0;
+    const further = page.next === null ? [] : before.filter((design) => !newest.has(design.id) && design.updatedAt <= oldest);
+    if (further.length === 0) next.value = page.next;
+    const list = [...page.items, ...further];
+    if (JSON.stringify(list) !== JSON.stringify(before)) designs.value = list;
+    fault.value = null;
+  } catch {
+    // The list that stands there stays; the next look may succeed.
   }
 }
 
@@ -85,8 +105,9 @@ function NewCards(): JSX.Element {
 function Thumbnail({ design }: { readonly design: DesignInfo }): JSX.Element {
   const product = productOf(design.product);
   const view = product?.views[0];
-  const isBroken = useSignal(false);
-  if (!product || !view || isBroken.value) {
+  /** The change whose picture could not be had; the next one may be. */
+  const brokenAt = useSignal(-1);
+  if (!product || !view || brokenAt.value === design.updatedAt) {
     return (
       <span class="thumb-picture empty-thumb">
         {view && product ? <img class="thumb-mock" src={mockAddress(view.under, product.color)} alt="" /> : <Icon of={LayoutGrid} size={28} />}
@@ -96,7 +117,7 @@ function Thumbnail({ design }: { readonly design: DesignInfo }): JSX.Element {
   const address = renderAddress(design.id, view.id, THUMB_WIDTH, 'view');
   return (
     <span class="thumb-picture">
-      <img src={`${address}&at=${design.updatedAt}`} alt="" loading="lazy" decoding="async" onError={() => (isBroken.value = true)} />
+      <img src={`${address}&at=${design.updatedAt}`} alt="" loading="lazy" decoding="async" onError={() => (brokenAt.value = design.updatedAt)} />
     </span>
   );
 }
@@ -267,10 +288,14 @@ function Lobby(): JSX.Element {
   useEffect(() => {
     void load();
     const again = (): void => {
-      if (document.visibilityState === 'visible' && designs.peek() !== null) void load();
+      if (document.visibilityState === 'visible') void refresh();
     };
+    const timer = setInterval(again, REFRESH_MS);
     document.addEventListener('visibilitychange', again);
-    return () => document.removeEventListener('visibilitychange', again);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener('visibilitychange', again);
+    };
   }, []);
   const mayMake = me.value === null ? fault.value === null : me.value.allowed.includes('edit');
   return (

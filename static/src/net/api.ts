@@ -1,4 +1,5 @@
 /** The HTTP side of the server. Errors are problem details with a stable `code`; each becomes one sentence that says what to do. */
+import { colorOf } from '../document/colors';
 
 export class ApiError extends Error {
   constructor(
@@ -47,15 +48,6 @@ export interface Asset {
 type Bag = Record<string, unknown>;
 
 const text = (value: unknown, otherwise = ''): string => (typeof value === 'string' ? value : otherwise);
-
-const PEOPLE_COLORS = ['#e5484d', '#d6409f', '#8e4ec6', '#5b5bd6', '#0090ff', '#00a2c7', '#12a594', '#30a46c', '#d97706', '#c2410c'];
-
-/** A colour for somebody of whom none is known, always the same one. */
-export function colorOf(id: string): string {
-  let sum = 0;
-  for (const character of id) sum = (sum * 31 + character.codePointAt(0)!) >>> 0;
-  return PEOPLE_COLORS[sum % PEOPLE_COLORS.length]!;
-}
 
 /** Seconds since the epoch, or an ISO date, to milliseconds. */
 export function toTime(value: unknown): number {

@@ -4,7 +4,8 @@ import { CircleAlert, MessageCircle, SendHorizontal } from 'lucide';
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { Chat } from '../net/chat';
-import { colorOf, toTime } from '../net/api';
+import { colorOf } from '../document/colors';
+import { toTime } from '../net/api';
 import type { Message } from '../net/wire';
 import { Avatar } from '../ui/avatar';
 import { Icon } from '../ui/icon';
@@ -116,7 +117,7 @@ function MessageRow({ message, before, isMine, people, myId }: { readonly messag
   const last = before ? toTime(before.at) : 0;
   const isNewDay = !before || new Date(at).toDateString() !== new Date(last).toDateString();
   const isTogether = !isNewDay && before.user.id === message.user.id && at - last < TOGETHER_MS;
-  const color = message.user.color || people.find((person) => person.id === message.user.id)?.color || colorOf(message.user.id);
+  const color = people.find((person) => person.id === message.user.id)?.color || message.user.color || colorOf(message.user.id);
   return (
     <>
       {isNewDay && <div class="chat-day">{day(at)}</div>}

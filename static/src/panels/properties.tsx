@@ -117,7 +117,8 @@ function FrameSection({ session, raws, disabled }: SectionProps): JSX.Element {
   const isText = subject?.kind === 'text';
   const shift = (dx: number, dy: number): void => {
     const frames = new Map<string, Xf>();
-    for (const raw of raws) {
+    const movable = session.movable();
+    for (const raw of raws.filter(({ id }) => movable.includes(id))) {
       const xf = readXf(raw);
       frames.set(raw.id, [xf[0] + dx, xf[1] + dy, xf[2], xf[3], xf[4], 0, 0, xf[7]]);
     }

@@ -76,7 +76,7 @@ export function TopBar({ session, title, unreadChat, onTitle, onExport, onHelp, 
         </button>
         <ThemeButton />
         <Bell inbox={pageInbox()} />
-        {me.value && <Account session={me.value} />}
+        {me.value && <Account session={me.value} color={session.presence.myColor.value} />}
         <button type="button" class="button" onClick={() => void copyLink()}>
           <Icon of={Link} size={16} /> Share
         </button>

@@ -67,10 +67,17 @@ export function selectionFrame(subjects: readonly Subject[], camera: Camera): Fr
   return { corners, spots };
 }
 
+/** Inside a small thing most of the room belongs to moving it: there a handle reaches no farther than this part of the smaller side. */
+const REACH_INSIDE = 0.3;
+
 /** The handle nearest to a pointer within `reach` pixels. The knob comes first: nothing else is near it on purpose. */
 export function gripAt(frame: Frame, p: Point, reach: number): HandleSpot | null {
   let best: HandleSpot | null = null;
-  let nearest = reach;
+  const [a, b, , d] = frame.corners;
+  const along = part(a, b, p);
+  const down = part(a, d, p);
+  const isInside = along > 0 && along < 1 && down > 0 && down < 1;
+  let nearest = isInside ? Math.min(reach, Math.max(4, REACH_INSIDE * Math.min(distance(a, b), distance(a, d)))) : reach;
   for (const spot of frame.spots) {
     const away = distance(spot.at, p) - (spot.grip.kind === 'rotate' ? 4 : 0);
     if (away < nearest) {
@@ -79,6 +86,12 @@ export function gripAt(frame: Frame, p: Point, reach: number): HandleSpot | null
     }
   }
   return best;
+}
+
+/** How far along a side of a rectangle a point lies: 0 at its beginning, 1 at its end. */
+function part(from: Point, to: Point, p: Point): number {
+  const length = (to.x - from.x) ** 2 + (to.y - from.y) ** 2;
+  return length === 0 ? 0 : ((p.x - from.x) * (to.x - from.x) + (p.y - from.y) * (to.y - from.y)) / length;
 }
 
 const CURSORS = ['ew-resize', 'nwse-resize', 'ns-resize', 'nesw-resize'] as const;

@@ -2,6 +2,7 @@
 import { signal } from '@preact/signals';
 import { bounds, middle, type Box, type Point } from '../document/matrix';
 import type { Previews } from '../document/design_model';
+import { hasRoom } from '../studio/limits';
 import type { StudioSession, Tool } from '../studio/session';
 import type { Camera } from './camera';
 import { addPlaced, type ShapeTool } from './creation';
@@ -341,6 +342,7 @@ export class Interaction {
         session.finish(true);
         break;
       case 'write': {
+        if (!hasRoom(session)) break;
         const id = addPlaced(session, { tool: 'text', at: gesture.at });
         session.tool.value = 'select';
         session.select([id]);
@@ -348,6 +350,7 @@ export class Interaction {
         break;
       }
       case 'draw': {
+        if (!hasRoom(session)) break;
         const box = bounds([gesture.from, gesture.to]);
         const isClick = Math.max(box.w, box.h) * this.#camera.view.peek().zoom < DRAG_THRESHOLD * 2;
         const id = addPlaced(session, isClick ? { tool: gesture.tool, at: gesture.from } : { tool: gesture.tool, at: middle(box), drawn: { from: gesture.from, to: gesture.to } });

@@ -7,6 +7,7 @@ import { cssFamily, loadCssFont } from '../document/fonts';
 import { shiftOffset, textDiff, wholeOffset, type Replacement } from '../document/text_diff';
 import { readStyle } from '../document/text_layout';
 import type { Previews } from '../document/design_model';
+import { fitting, tellTextLimit } from '../studio/limits';
 import type { StudioSession } from '../studio/session';
 import type { Camera } from './camera';
 import type { CaretRange } from './overlay';
@@ -48,9 +49,27 @@ export function TextEditor({ session, camera, id, previews }: Props): JSX.Elemen
       session.presence.set({ editing: { el: id, anchor: place(range.anchor), head: place(range.head) } });
     };
 
-    const write = (): void => {
+    /** What is typed or pasted beyond the limit of a text is taken out of the field again, and told. */
+    const bound = (): void => {
       const change = textDiff(shadow, area.value, area.selectionEnd);
-      if (!change) return;
+      if (!change || change.insert === '') return;
+      const before = shadow.slice(0, change.at);
+      const after = shadow.slice(change.at + change.remove);
+      const fits = fitting(change.insert, before + after);
+      if (fits === change.insert) return;
+      area.value = before + fits + after;
+      area.setSelectionRange(before.length + fits.length, before.length + fits.length);
+      tellTextLimit();
+    };
+
+    const write = (): void => {
+      bound();
+      const change = textDiff(shadow, area.value, area.selectionEnd);
+      if (!change) {
+        // A word was begun and given up, while others went on.
+        if (heardMeanwhile.length > 0) showAfter(heardMeanwhile.splice(0));
+        return;
+      }
       if (heardMeanwhile.length === 0) {
         session.edits.writeText(id, area.value, area.selectionEnd);
         shadow = area.value;
@@ -90,6 +109,10 @@ export function TextEditor({ session, camera, id, previews }: Props): JSX.Elemen
         heardMeanwhile.push(...changes);
         return;
       }
+      showAfter(changes);
+    };
+
+    const showAfter = (changes: readonly Replacement[]): void => {
       const start = changes.reduce((offset, change) => shiftOffset(offset, change), area.selectionStart);
       const end = changes.reduce((offset, change) => shiftOffset(offset, change), area.selectionEnd);
       show(start, end);

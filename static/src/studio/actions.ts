@@ -5,6 +5,7 @@ import type { RawElement } from '../document/element';
 import { bounds } from '../document/matrix';
 import { move, outerBounds } from '../stage/transforms';
 import { subjectsOf, worldCorners } from '../stage/subjects';
+import { hasRoom } from './limits';
 import type { StudioSession } from './session';
 
 const KEYS = SCHEMA.elementKeys;
@@ -26,7 +27,7 @@ export function remove(session: StudioSession): void {
 
 export function duplicate(session: StudioSession): void {
   const ids = session.movable();
-  if (ids.length === 0) return;
+  if (ids.length === 0 || !hasRoom(session, ids.length)) return;
   const view = session.product.views.find((candidate) => candidate.id === session.view.peek())!;
   let copies: string[] = [];
   step(session, () => {
@@ -140,7 +141,7 @@ export function readCopied(text: string): NewElement[] | null {
 }
 
 export function insert(session: StudioSession, elements: readonly NewElement[], shift: number): void {
-  if (!session.canEdit || elements.length === 0) return;
+  if (!session.canEdit || elements.length === 0 || !hasRoom(session, elements.length)) return;
   let ids: string[] = [];
   step(session, () => {
     ids = session.edits.addAll(

@@ -53,7 +53,7 @@ export const SHORTCUTS: readonly { readonly title: string; readonly keys: readon
       ['+  −', 'Zoom in and out'],
       ['Shift 1', 'Fit the product'],
       ['Shift 2', 'Fit the print area'],
-      ['Tab', 'Next side of the product'],
+      ['B', 'Next side of the product'],
       ['C', 'Chat'],
       ['?', 'This list'],
     ],
@@ -111,14 +111,14 @@ export function listenKeys(commands: Commands): () => void {
       return done(() => session.select([]));
     }
     if (key === '?') return done(commands.toggleHelp);
-    if (isControl(event.target) && (key === ' ' || key === 'Enter' || key === 'Tab' || key.startsWith('Arrow'))) return;
+    if (isControl(event.target) && (key === ' ' || key === 'Enter' || key.startsWith('Arrow'))) return;
     if (key === ' ') return done(() => (commands.interaction.isPanning.value = true));
     if (key === '+' || key === '=') return done(() => commands.camera.zoomBy(1.25));
     if (key === '-' || key === '_') return done(() => commands.camera.zoomBy(0.8));
     if (event.shiftKey && event.code === 'Digit1') return done(commands.fitProduct);
     if (event.shiftKey && event.code === 'Digit2') return done(commands.fitArea);
     if (key === 'c') return done(commands.openChat);
-    if (key === 'Tab' && document.activeElement === document.body && session.product.views.length > 1) {
+    if (key === 'b' && !event.shiftKey && session.product.views.length > 1) {
       return done(() => {
         const ids = session.product.views.map((view) => view.id);
         session.show(ids[(ids.indexOf(session.view.peek()) + 1) % ids.length]!);

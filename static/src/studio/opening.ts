@@ -50,6 +50,11 @@ export class OpenDesign {
     }
   }
 
+  /** Deleted, never made, or somebody else's: the server answers the same. */
+  get isMissing(): boolean {
+    return this.fault.value instanceof ApiError && this.fault.value.status === 404;
+  }
+
   get mayEdit(): boolean {
     const allowed = this.#info?.allowed ?? this.#who?.allowed ?? [];
     return allowed.includes('edit');

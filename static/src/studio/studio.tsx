@@ -25,9 +25,10 @@ import { pageInbox } from '../ui/page';
 import { toast, Toasts } from '../ui/toast';
 import { exposeForTests } from './debugging';
 import { listenKeys } from './keyboard';
+import { hasRoom } from './limits';
 import { OpenDesign } from './opening';
 import type { StudioSession } from './session';
-import { ACCEPT, pictureFiles, upload } from './uploads';
+import { ACCEPT, droppedFiles, upload } from './uploads';
 
 const DESIGN_PATH = /^\/design\/([A-Za-z0-9_-]{1,64})\/?$/;
 
@@ -43,11 +44,19 @@ export function Studio({ id }: { readonly id: string }): JSX.Element {
   if (open.fault.value !== null) {
     return (
       <main class="studio-fault">
-        <Fault title="This design could not be opened" error={open.fault.value} onRetry={() => void open.open()}>
-          <a class="button plain" href="/">
-            All designs
-          </a>
-        </Fault>
+        {open.isMissing ? (
+          <Fault title="This design is not here" error={new Error('It was deleted, or the link is not complete. Ask whoever sent it for a new one.')}>
+            <a class="button" href="/">
+              All designs
+            </a>
+          </Fault>
+        ) : (
+          <Fault title="This design could not be opened" error={open.fault.value} onRetry={() => void open.open()}>
+            <a class="button plain" href="/">
+              All designs
+            </a>
+          </Fault>
+        )}
       </main>
     );
   }
@@ -111,8 +120,6 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
   };
   const pickPicture = (): void => picker.current?.click();
   const isChatShown = isPhone.value ? sheet.value === 'chat' : tab.value === 'chat';
-  const isReading = useRef(isChatShown);
-  isReading.current = isChatShown && document.visibilityState === 'visible';
 
   useEffect(
     () =>
@@ -141,8 +148,8 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
     return stop;
   }, [chat]);
   useEffect(() => {
-    if (isChatShown) unread.value = 0;
-  }, [isChatShown, unread.value]);
+    if (isChatShown && isVisible.value) unread.value = 0;
+  }, [isChatShown, isVisible.value, unread.value]);
   useEffect(
     () =>
       effect(() => {
@@ -161,8 +168,7 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
   useEffect(() => {
     return effect(() => {
       const item = pageInbox().latest.value;
-      if (item && item.design === open.id && isReading.current) void pageInbox().read([item.id]);
-      else if (item && item.design !== open.id) {
+      if (item && item.design !== open.id) {
         toast({
           kind: 'info',
           title: `${item.from || 'Somebody'} mentioned you${item.title ? ` in ${item.title}` : ''}`,
@@ -172,6 +178,18 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
       }
     });
   }, []);
+  // Who sees the conversation has read what called them there, also what came before it was opened.
+  useEffect(() => {
+    if (!isChatShown) return;
+    const asked = new Set<string>();
+    return effect(() => {
+      if (!isVisible.value) return;
+      const ids = pageInbox().items.value.filter((item) => item.design === open.id && !item.read && !asked.has(item.id)).map((item) => item.id);
+      if (ids.length === 0) return;
+      for (const id of ids) asked.add(id);
+      void pageInbox().read(ids);
+    });
+  }, [isChatShown]);
   useEffect(
     () =>
       effect(() => {
@@ -216,7 +234,7 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
         isDropping.value = false;
         if (!session.canEdit) return;
         event.preventDefault();
-        const files = pictureFiles(event.dataTransfer);
+        const files = droppedFiles(event.dataTransfer);
         const stage = document.querySelector('.stage')!.getBoundingClientRect();
         void upload(() => current.current, files, camera.toMm({ x: event.clientX - stage.left, y: event.clientY - stage.top }));
       }}
@@ -318,6 +336,9 @@ const phone = window.matchMedia('(max-width: 820px)');
 const isPhone = signal(phone.matches);
 phone.addEventListener('change', () => (isPhone.value = phone.matches));
 
+const isVisible = signal(document.visibilityState === 'visible');
+document.addEventListener('visibilitychange', () => (isVisible.value = document.visibilityState === 'visible'));
+
 function ViewSwitch({ session }: { readonly session: StudioSession }): JSX.Element | null {
   const { views } = session.product;
   if (views.length < 2) return null;
@@ -389,6 +410,7 @@ function PhoneBar({ session, sheet, unread, onSheet, onPicture }: PhoneBarProps)
           class="phone-item"
           onClick={() => {
             onSheet(null);
+            if (!hasRoom(session)) return;
             const id = addInMiddle(session, 'text');
             session.select([id]);
             session.editing.value = id;
@@ -417,8 +439,9 @@ function PhoneBar({ session, sheet, unread, onSheet, onPicture }: PhoneBarProps)
 
 function AddSheet({ session, onDone, onPicture }: { readonly session: StudioSession; readonly onDone: () => void; readonly onPicture: () => void }): JSX.Element {
   const add = (tool: ShapeTool): void => {
-    session.select([addInMiddle(session, tool)]);
     onDone();
+    if (!hasRoom(session)) return;
+    session.select([addInMiddle(session, tool)]);
   };
   return (
     <div class="add-grid">

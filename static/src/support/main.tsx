@@ -1,5 +1,5 @@
 import { signal } from '@preact/signals';
-import { ArrowUpRight, Headset, MessagesSquare } from 'lucide';
+import { ArrowRight, ArrowUpRight, Headset, MessagesSquare } from 'lucide';
 import { render, type JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 import '../ui/base.css';
@@ -37,7 +37,10 @@ function List(): JSX.Element {
       <div class="empty card talk-empty">
         <Icon of={MessagesSquare} size={28} />
         <strong>Nobody has written yet</strong>
-        <p>Conversations beside the designs appear here as soon as somebody writes in one.</p>
+        <p>Open a design, choose Chat beside it and write. The conversation stands here a moment later, for everybody who helps.</p>
+        <a class="button" href="/">
+          Choose a design <Icon of={ArrowRight} size={16} />
+        </a>
       </div>
     );
   }

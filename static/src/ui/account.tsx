@@ -19,8 +19,10 @@ const LOOKS: readonly { readonly role: Role; readonly name: string; readonly say
 export const roleName = (role: Role): string => LOOKS.find((look) => look.role === role)?.name ?? role.charAt(0).toUpperCase() + role.slice(1);
 
 /** Who I am; guests of the open mode may take another name and look at things as somebody else. */
-export function Account({ session }: { readonly session: SessionInfo }): JSX.Element {
-  const { user, mode, roles } = session;
+/** @param color the colour in which others see me just now, if it is another than my own. */
+export function Account({ session, color }: { readonly session: SessionInfo; readonly color?: string | null }): JSX.Element {
+  const { mode, roles } = session;
+  const user = { ...session.user, color: color ?? session.user.color };
   const name = useSignal(user.name);
   const change = async (body: { role?: Role; name?: string }): Promise<void> => {
     try {

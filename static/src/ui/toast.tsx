@@ -43,7 +43,7 @@ const ICONS = { info: Info, good: CircleCheck, bad: CircleAlert };
 
 export function Toasts(): JSX.Element {
   return (
-    <div class="toasts" role="region" aria-label="Messages" aria-live="polite">
+    <div class="toasts" role="region" aria-label="Notices" aria-live="polite">
       {toasts.value.map((entry) => (
         <div key={entry.id} class={`toast ${entry.kind}`} role={entry.kind === 'bad' ? 'alert' : 'status'}>
           <Icon of={ICONS[entry.kind]} class="kind" />
