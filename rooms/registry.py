@@ -176,6 +176,7 @@ class RoomRegistry:
                 raise
             log.exception("opening a room failed", extra={"room": key.id})
             raise Unavailable("The design could not be read. Try again in a moment.") from error
+        room.emptied_at = time.monotonic()  # from when it can be entered, however long it took to read
         self._rooms[key] = room
         self._runs[key] = self._tasks.create_task(self._supervise(room))
         self._metrics.rooms.set(len(self._rooms))

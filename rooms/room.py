@@ -57,6 +57,8 @@ class RoomLimits:
     keyframe_rows: int = 500
     keyframe_bytes: int = 256 * 1024
     parked_updates: int = 10_000
+    parked_bytes: int = 4 * 1024 * 1024
+    """Updates that wait for what they build on, of all who were asked; what is read of one may be 30 times as large."""
     presence_tick_seconds: float = 0.02
     audit_after_seconds: float = 1.0
 
@@ -77,6 +79,7 @@ class _Question:
     asked_at: float
     parked: list[tuple[Submission, Inspection]] = field(default_factory=list)
     """Without their bytes: an honest answer brings all that its sender has."""
+    parked_bytes: int = 0
 
 
 class Room:
@@ -165,15 +168,19 @@ class Room:
         self.closed = True
         self._upkeep.close()
         await self._bus.unsubscribe(replication.channel(self.key), self._hear)
-        for submission in [*self._inbox.drain(), *(s for q in self._questions.values() for s, _ in q.parked)]:
+        parked = [submission for question in self._questions.values() for submission, _ in question.parked]
+        for submission in [*self._inbox.drain(), *parked, *self._known]:
             submission.settle(Unavailable("The room was closed before the update was stored. Send it again."))
         self._questions.clear()
 
     # -- peers ---------------------------------------------------------------------------------------------------
 
     def attach(self, peer: Peer) -> None:
-        """Make *peer* hear what comes after `head`; it was sent everything up to it in the same turn of the loop."""
-        self.peers.add(peer)
+        """Make *peer* hear what comes after `head`; a room that has closed meanwhile sends it away."""
+        if self.closed:
+            peer.rejoin("unavailable", "The room is closing. Come back.")
+        else:
+            self.peers.add(peer)
 
     def detach(self, peer_id: str) -> None:
         """Forget a peer: its presence is taken back at once, its updates stay."""
@@ -294,10 +301,13 @@ class Room:
             return
         del self._questions[answer.peer.id]
         for submission, inspection in question.parked:
-            if self._knowledge.judge(inspection) is Verdict.NOTHING_NEW:
+            try:
+                if self._knowledge.judge(inspection) is not Verdict.NOTHING_NEW:
+                    raise UpdateRefused(
+                        "missing_history", "The update builds on edits that this client cannot provide."
+                    )
                 self._known.append(submission)
-            else:
-                error = UpdateRefused("missing_history", "The update builds on edits that this client cannot provide.")
+            except RoomError as error:
                 self._metrics.refused.labels(error.code).inc()
                 submission.settle(error)
 
@@ -357,10 +367,15 @@ class Room:
             self._last_question += 1
             question = self._questions[peer.id] = _Question(self._last_question, time.monotonic())
             peer.ask(question.number, self.state_vector())
-        if len(question.parked) >= self.limits.parked_updates:
+        waiting_bytes = sum(question.parked_bytes for question in self._questions.values())
+        if (
+            len(question.parked) >= self.limits.parked_updates
+            or waiting_bytes + len(submission.update) > self.limits.parked_bytes
+        ):
             # Passing, not for good: a stock client sends all that it buffered offline before it can answer, and what
             # it has not buffered any more when it comes back is in its answer to the question that everybody is asked.
-            raise Overloaded(f"Over {self.limits.parked_updates} updates wait for what they build on. Come back.")
+            raise Overloaded("Too many updates wait for what they build on. Come back.")
+        question.parked_bytes += len(submission.update)
         submission.update = EMPTY_UPDATE
         question.parked.append((submission, inspection))
         return None
