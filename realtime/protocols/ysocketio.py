@@ -13,6 +13,7 @@ import orjson
 from realtime import frames
 from realtime.outbox import Outbox
 from rooms.errors import NotPermitted, RoomError
+from rooms.history import EMPTY_UPDATE
 from rooms.inbox import Submission
 from rooms.metrics import Metrics
 from rooms.permissions import Grant
@@ -165,7 +166,7 @@ class DocumentSocket:
         room = self._room
         match resume:
             case {"epoch": int(epoch), "position": int(position)} if epoch == room.epoch and 0 <= position <= room.head:
-                start, update = Position(position), b"\x00\x00"
+                start, update = Position(position), EMPTY_UPDATE
             case _:
                 try:
                     prefix = await room.state_for(state_vector)
@@ -213,6 +214,9 @@ class DocumentSocket:
         self._outbox.write_volatile(frame)
 
     def ask(self, question: int, state_vector: bytes) -> None:
+        if self._ended:  # what it sent last is read after it has gone: it has nothing more
+            self._room.submit(Submission(self, EMPTY_UPDATE, lambda _: None, answers=question))
+            return
         number = self._question(question)
         self._outbox.write(frames.binary_event(self._namespace, "sync-step-1", state_vector, number=number))
 
@@ -263,12 +267,14 @@ class DocumentSocket:
     async def _resume(self) -> None:
         try:
             while not self._ended and await self._outbox.drained():
-                rows = await self._room.rows_after(self._position)
+                after = self._position
+                rows = await self._room.rows_after(after)
+                if self._position != after:
+                    continue  # a step 1 was answered meanwhile
                 if rows is None or self._ended:
                     return
                 if rows:
-                    first = Position(self._position + 1)
-                    relayed = Relayed(self._room.epoch, first, Position(self._position + len(rows)), rows)
+                    relayed = Relayed(self._room.epoch, Position(after + 1), Position(after + len(rows)), rows)
                     self._outbox.write(self._encode(relayed))
                     self._position = relayed.last
                 if self._position == self._room.head:  # no await between this look and what follows
