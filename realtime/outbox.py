@@ -28,6 +28,8 @@ class Outbox:
     def __init__(self, transport: asyncio.Transport, limits: OutboxLimits) -> None:
         self._transport = transport
         self._limits = limits
+        self._written = 0
+        self._watch: asyncio.TimerHandle | None = None
 
     @property
     def closing(self) -> bool:
@@ -44,8 +46,11 @@ class Outbox:
         if transport.is_closing():
             return
         transport.write(frames)
+        self._written += len(frames)
         if transport.get_write_buffer_size() > self._limits.hard_bytes:
             transport.abort()
+        else:
+            self._watch_reader()
 
     def write_volatile(self, frames: bytes) -> None:
         """Write frames that may be lost: presence goes first."""
@@ -53,27 +58,35 @@ class Outbox:
             self.write(frames)
 
     async def drained(self) -> bool:
-        """Wait until the peer has read all but `low_bytes`; False when it ended, or stalled for `stall_seconds`."""
-        loop = asyncio.get_running_loop()
-        smallest, since = self._transport.get_write_buffer_size(), loop.time()
+        """Wait until the peer has read all but `low_bytes`; False when the connection has ended."""
         pause = 0.01
-        while smallest > self._limits.low_bytes:
-            if self._transport.is_closing():
-                return False
+        while not self._transport.is_closing():
+            if self._transport.get_write_buffer_size() <= self._limits.low_bytes:
+                return True
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.2)
-            size = self._transport.get_write_buffer_size()
-            if size < smallest:
-                smallest, since = size, loop.time()
-            elif loop.time() - since > self._limits.stall_seconds:
-                self._transport.abort()
-                return False
-        return not self._transport.is_closing()
+        return False
 
     def close(self) -> None:
         """Write what is buffered, then end the transport: passing, the client comes back."""
         self._transport.close()
+        self._watch_reader()
 
     def abort(self) -> None:
         """End the transport now and free what is buffered."""
         self._transport.abort()
+
+    def _watch_reader(self) -> None:
+        """Look again after `stall_seconds` whether the peer reads: a transport ends only when its buffer is empty."""
+        unread = self._transport.get_write_buffer_size()
+        if unread and self._watch is None:
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(self._limits.stall_seconds, self._look, self._written - unread)
+
+    def _look(self, read_before: int) -> None:
+        self._watch = None
+        unread = self._transport.get_write_buffer_size()
+        if unread and self._written - unread <= read_before:
+            self._transport.abort()
+        else:
+            self._watch_reader()

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 DOCUMENT_PREFIX = "/yjs|"
 MAX_ACK_DIGITS = 10
+MAX_STOCK_CONNECTS = 64
+"""CONNECT packets of one connection that are for no document: python-engineio queues each answer without a bound."""
 
 
 class Door(Protocol):
@@ -286,6 +288,7 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
         super().__init__(handler, server)
         self._live = live
         self._unjoined_bytes = 0
+        self._stock_connects = 0
         self.connection: SocketConnection
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
@@ -307,6 +310,14 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
 
     async def wait(self) -> str:
         """The next frame that is not a document's."""
+        try:
+            return await self._next()
+        except asyncio.CancelledError:
+            # Nothing came for too long. The stock writer would wait for whoever does not read, and the end for it.
+            self.connection.outbox.close()
+            raise
+
+    async def _next(self) -> str:
         receive = self._sock.receive
         while True:
             message: WSMessage = await receive()
@@ -340,6 +351,8 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
 
     async def _taken(self, text: str, receive: Callable[[], Awaitable[WSMessage]]) -> bool:
         if text[:1] != "4":
+            if text[:1] not in ("1", "3"):
+                raise BadPacket("a client sends messages, pongs and its end")
             return False
         parsed = parse_header(text)
         if parsed is None:
@@ -366,6 +379,10 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
             raise BadPacket("a packet cannot be read") from error
         if packet is None or (packet.packet_type == EVENT and not (isinstance(packet.data, list) and packet.data)):
             raise BadPacket("an event is a list that begins with its name")
+        if packet.packet_type == CONNECT:
+            self._stock_connects += 1
+            if self._stock_connects > MAX_STOCK_CONNECTS:
+                raise BadPacket("too many namespaces were asked for")
 
 
 class LiveServer(socketio.AsyncServer):  # type: ignore[misc]
