@@ -1,4 +1,5 @@
 /// <reference types="vitest/config" />
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
 
@@ -12,12 +13,20 @@ const withoutNode: Plugin = {
   load: (id) => (id === '\0node-module' ? 'export const createRequire = undefined;' : null),
 };
 
-/** One build of five pages. Everything that changes with the code lies under `assets/` with a hash in its name, so it may be cached for ever. */
+/** `/favicon.svg`, which browsers and the API's pages ask for by that name, is the mark itself. */
+const favicon: Plugin = {
+  name: 'luneo:favicon',
+  generateBundle() {
+    this.emitFile({ type: 'asset', fileName: 'favicon.svg', source: readFileSync(here('src/assets/mark.svg')) });
+  },
+};
+
+/** One build of six pages. Everything that changes with the code lies under `assets/` with a hash in its name, so it may be cached for ever. */
 export default defineConfig({
   root: here('.'),
   base: '/',
   publicDir: here('public'),
-  plugins: [withoutNode],
+  plugins: [withoutNode, favicon],
   esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
   build: {
     target: 'es2022',
@@ -33,6 +42,7 @@ export default defineConfig({
         support: here('support.html'),
         dashboard: here('dashboard.html'),
         enter: here('enter.html'),
+        missing: here('missing.html'),
       },
     },
   },

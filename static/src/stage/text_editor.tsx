@@ -1,7 +1,7 @@
 /** A text field that lies exactly over a text: it takes the keys and the touches, the stage draws what is read. */
 import type { JSX } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { effect, signal } from '@preact/signals';
+import { effect, signal, untracked } from '@preact/signals';
 import * as Y from 'yjs';
 import { cssFamily, loadCssFont } from '../document/fonts';
 import { shiftOffset, textDiff, wholeOffset, type Replacement } from '../document/text_diff';
@@ -11,7 +11,8 @@ import { fitting, tellTextLimit } from '../studio/limits';
 import type { StudioSession } from '../studio/session';
 import type { Camera } from './camera';
 import type { CaretRange } from './overlay';
-import { worldMatrix } from './subjects';
+import { bounds } from '../document/matrix';
+import { worldCorners, worldMatrix } from './subjects';
 
 /** Where my own caret is; the stage draws it. */
 export const myCaret = signal<CaretRange>({ anchor: 0, head: 0 });
@@ -162,6 +163,11 @@ export function TextEditor({ session, camera, id, previews }: Props): JSX.Elemen
     };
     document.addEventListener('selectionchange', onSelection);
     const stopPlacing = effect(() => place(area, session, camera, id, previews()));
+    // A keyboard that comes up makes the stage smaller; what is typed stays in sight.
+    const stopRevealing = effect(() => {
+      void camera.size.value;
+      untracked(() => reveal(session, camera, id, previews()));
+    });
     area.focus({ preventScroll: true });
     area.select();
     tellCaret();
@@ -169,6 +175,7 @@ export function TextEditor({ session, camera, id, previews }: Props): JSX.Elemen
     return () => {
       write();
       stopPlacing();
+      stopRevealing();
       document.removeEventListener('selectionchange', onSelection);
       text.unobserve(onText);
       session.presence.set({ editing: null });
@@ -192,6 +199,24 @@ export function TextEditor({ session, camera, id, previews }: Props): JSX.Elemen
       }}
     />
   );
+}
+
+const REVEAL_MARGIN = 24;
+
+/** Moves the paper just so far that the text lies within the stage, its beginning first. */
+function reveal(session: StudioSession, camera: Camera, id: string, previews: Previews): void {
+  if (!session.model.resolved(id, previews)) return;
+  const box = bounds(worldCorners(session.model, id, previews).map((corner) => camera.toPixels(corner)));
+  const { width, height } = camera.size.peek();
+  const shift = (from: number, length: number, room: number): number => {
+    const over = from + length + REVEAL_MARGIN - room;
+    const by = over > 0 ? -over : 0;
+    return from + by < REVEAL_MARGIN ? Math.max(by, REVEAL_MARGIN - from) : by;
+  };
+  const middleX = box.x + box.w / 2;
+  const dx = middleX < 0 || middleX > width ? width / 2 - middleX : 0;
+  const dy = shift(box.y, box.h, height);
+  if (dx !== 0 || dy !== 0) camera.pan(dx, dy);
 }
 
 /** Lays the field over the text as it is drawn: same font, same size, same map. */

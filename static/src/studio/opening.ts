@@ -12,6 +12,8 @@ import { downloadRecovered, recoveredCopy, type Recovered } from './recovery';
 import { StudioSession } from './session';
 
 const SETTLE_MS = 400;
+/** How often the design's title and whether it still is are looked at; neither is part of the document. */
+const LOOK_MS = 10_000;
 
 export class OpenDesign {
   readonly session = signal<StudioSession | null>(null);
@@ -41,13 +43,32 @@ export class OpenDesign {
     }
   }
 
-  /** The title is no part of the document; somebody else may have changed it. */
-  async readTitle(): Promise<void> {
+  /** The title is no part of the document; somebody else may have changed it, or deleted the design altogether. */
+  async look(): Promise<void> {
+    const before = this.title.peek();
     try {
-      this.title.value = (await getDesign(this.id)).title;
-    } catch {
-      // The title that stands there stays.
+      const { title } = await getDesign(this.id);
+      // Unless it was changed here meanwhile.
+      if (this.title.peek() === before) this.title.value = title;
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404 || this.session.peek() === null) return; // the title that stands there stays
+      this.session.peek()?.destroy();
+      this.session.value = null;
+      this.fault.value = error;
     }
+  }
+
+  /** Looks now and then, while somebody does. */
+  watch(): () => void {
+    const look = (): void => {
+      if (document.visibilityState === 'visible' && this.session.peek() !== null) void this.look();
+    };
+    const timer = setInterval(look, LOOK_MS);
+    document.addEventListener('visibilitychange', look);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener('visibilitychange', look);
+    };
   }
 
   /** Deleted, never made, or somebody else's: the server answers the same. */

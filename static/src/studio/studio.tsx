@@ -39,7 +39,10 @@ type Tab = 'properties' | 'chat';
 
 export function Studio({ id }: { readonly id: string }): JSX.Element {
   const open = useMemo(() => new OpenDesign(id), [id]);
-  useEffect(() => void open.open(), [open]);
+  useEffect(() => {
+    void open.open();
+    return open.watch();
+  }, [open]);
   const session = open.session.value;
   if (open.fault.value !== null) {
     return (
@@ -135,6 +138,7 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
       }),
     [interaction],
   );
+  useEffect(keepAboveKeyboard, []);
   useEffect(() => exposeForTests(() => current.current), []);
   // Another side of the product is another paper: show it whole.
   useEffect(() => {
@@ -161,7 +165,7 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
     let known = -1;
     return effect(() => {
       const sum = session.presence.peers.value.reduce((total, peer) => total + peer.titled, 0);
-      if (known !== -1 && sum > known) void open.readTitle();
+      if (known !== -1 && sum > known) void open.look();
       known = sum;
     });
   }, [session]);
@@ -328,6 +332,24 @@ function Workbench({ open, session }: { readonly open: OpenDesign; readonly sess
       <Toasts />
     </div>
   );
+}
+
+/** Where a keyboard covers the page instead of making it smaller (iOS), the frame ends above it. */
+function keepAboveKeyboard(): (() => void) | void {
+  const seen = window.visualViewport;
+  if (!seen) return;
+  const root = document.documentElement;
+  const measure = (): void => {
+    const covered = seen.scale > 1.01 ? 0 : Math.max(0, window.innerHeight - seen.height - seen.offsetTop);
+    root.style.setProperty('--covered', `${Math.round(covered)}px`);
+  };
+  seen.addEventListener('resize', measure);
+  seen.addEventListener('scroll', measure);
+  return () => {
+    seen.removeEventListener('resize', measure);
+    seen.removeEventListener('scroll', measure);
+    root.style.removeProperty('--covered');
+  };
 }
 
 const SHEET_TITLES = { layers: 'Layers', properties: 'Design', chat: 'Chat', add: 'Add' } as const;
