@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import re
 from pathlib import Path
 
 from aiohttp import web
 
-from realtime.errors import NotAuthenticated
+from realtime.errors import Answer, NotAuthenticated
 from realtime.http.catalogue import PUBLIC_FOR_EVER
 from realtime.http.parts import Parts
 from realtime.http.routes import Handler, Route
@@ -19,9 +20,11 @@ _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\Z")
 _ROOT_FILES = frozenset({"favicon.ico", "favicon.svg", "robots.txt", "manifest.webmanifest"})
 
 FAVICON = (
-    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="14" fill="#1d2a4d"/>'
-    b'<path d="M22 21a9 9 0 1 1-2-13 11 11 0 0 0 2 13z" fill="#ef6f5e"/></svg>'
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="9" fill="#4f46e5"/>'
+    b'<path d="M20.6 6.6a10 10 0 1 0 4.9 13.1A8.2 8.2 0 0 1 20.6 6.6z" fill="#fff"/>'
+    b'<circle cx="22.6" cy="12.4" r="2.6" fill="#fbbf24"/></svg>'
 )
+"""The mark of `static/src/assets/mark.svg`, for a checkout whose studio is not built, and for `/favicon.ico`."""
 
 
 class StudioMissing(RoomError):
@@ -50,6 +53,26 @@ def page(name: str) -> Handler:
         return response
 
     return handler
+
+
+def failure_page(request: web.Request, parts: Parts, failure: Answer) -> web.StreamResponse | None:
+    """What a person sees who followed a bad link, or came before the build; None where a program asked."""
+    if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get("Accept", ""):
+        return None
+    if request.path.startswith("/api/") or failure.status not in (404, 503):
+        return None
+    headers = {"Cache-Control": "no-store"}
+    file = parts.settings.static_dir / "missing.html"
+    if failure.status == 404 and file.is_file():
+        return web.FileResponse(file, status=404, headers={**headers, "Content-Type": "text/html; charset=utf-8"})
+    said = f"<title>Luneo Live</title><h1>Luneo Live</h1><p>{html.escape(failure.message)}"
+    return web.Response(
+        status=failure.status,
+        headers=headers,
+        content_type="text/html",
+        charset="utf-8",
+        text=f'<!doctype html><html lang="en"><meta charset="utf-8">{said}',
+    )
 
 
 async def get_built_file(request: web.Request, parts: Parts) -> web.StreamResponse:

@@ -97,7 +97,8 @@ def _answering(parts: Parts) -> Middleware:
                     raise
                 if request.transport is None or isinstance(error, ConnectionError):
                     raise  # nobody is there to be answered
-                response = answer(error).problem()
+                failure = answer(error)
+                response = pages.failure_page(request, parts, failure) or failure.problem()
             route = _template(request)
             seconds = time.perf_counter() - started
             is_socket = isinstance(response, web.WebSocketResponse)
