@@ -4,7 +4,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sha256 } from '../src/document/sha256';
 import { canonicalJson } from '../src/document/canonical';
+import { coloursApart } from '../src/document/colors';
 import { readPeer } from '../src/document/presence';
+import { fitting } from '../src/studio/limits';
 import { toInboxItem, toMessage, toSpan, toUpdateAnswer } from '../src/net/wire';
 import { findMentions, mentionQuery, splitMentions } from '../src/panels/mentions';
 
@@ -55,5 +57,35 @@ describe('what comes from the wire', () => {
     expect(toUpdateAnswer({ ok: true, position: 4 })).toEqual({ ok: true, position: 4 });
     expect(toUpdateAnswer(undefined)).toMatchObject({ ok: false, retryable: false });
     expect(toSpan({ epoch: 1, from: 2, to: 3 })).toEqual({ epoch: 1, from: 2, to: 3 });
+  });
+});
+
+describe('colours of people', () => {
+  const color = fc.integer({ min: 0, max: 0xffffff }).map((value) => `#${value.toString(16).padStart(6, '0')}`);
+
+  it('are the same on every screen, whatever order it heard of them in', () => {
+    fc.assert(fc.property(fc.uniqueArray(fc.tuple(fc.string({ minLength: 1 }), color), { maxLength: 14, selector: ([id]) => id }), (people) => {
+      const there = coloursApart([...people].reverse());
+      expect([...coloursApart([...people, ...people.slice(0, 2)])].sort()).toEqual([...there].sort());
+    }));
+  });
+
+  it('tell ten people with one colour apart', () => {
+    const shown = coloursApart(Array.from({ length: 10 }, (_, i) => [`u${i}`, '#d6336c'] as const));
+    expect(new Set(shown.values()).size).toBe(10);
+    expect(shown.get('u0')).toBe('#d6336c');
+  });
+
+  it('stay as they are where nobody is like another', () => {
+    expect([...coloursApart([['b', '#0000ff'], ['a', '#ff0000']])]).toEqual([['a', '#ff0000'], ['b', '#0000ff']]);
+  });
+});
+
+describe('the limit of a text', () => {
+  it('counts characters, and never halves one', () => {
+    expect(fitting('abc', 'x'.repeat(9_998))).toBe('ab');
+    expect(fitting('\u{1f389}\u{1f389}', 'x'.repeat(9_999))).toBe('\u{1f389}');
+    expect(fitting('more', 'x'.repeat(10_000))).toBe('');
+    expect(fitting('\u{1f389}'.repeat(10_000), '')).toHaveLength(20_000);
   });
 });

@@ -165,12 +165,12 @@ function Composer({ people, isShown, onSend }: { readonly people: readonly Menti
     const area = field.current!;
     const at = query.peek()!.at;
     const written = `@${person.name} `;
-    text.value = area.value.slice(0, at) + written + area.value.slice(area.selectionStart);
+    // At once, not with the next frame: who types fast goes on behind the name.
+    area.value = area.value.slice(0, at) + written + area.value.slice(area.selectionStart);
+    area.focus();
+    area.setSelectionRange(at + written.length, at + written.length);
+    text.value = area.value;
     query.value = null;
-    requestAnimationFrame(() => {
-      area.focus();
-      area.setSelectionRange(at + written.length, at + written.length);
-    });
   };
   const send = (): void => {
     const value = text.peek().trim();

@@ -91,9 +91,10 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
     const refresh = signal(0);
     let arrivals = 0;
     const paint = (now: number): void => {
+      if (!content.current) return; // the page is on its way to another
       const { width, height } = camera.size.peek();
       const ratio = Math.min(window.devicePixelRatio || 1, MAX_RATIO);
-      fitCanvas(content.current!, width, height, ratio);
+      fitCanvas(content.current, width, height, ratio);
       const scene = session.model.scene(session.view.peek(), previews.peek());
       const arrived = fonts.arrivals.peek() + images.arrivals.peek();
       if (arrived !== arrivals) canvas.forget();
@@ -126,9 +127,10 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
       blink.value = true;
     });
     const paint = (): void => {
+      if (!overlay.current) return;
       const { width, height } = camera.size.peek();
       const ratio = Math.min(window.devicePixelRatio || 1, MAX_RATIO);
-      fitCanvas(overlay.current!, width, height, ratio);
+      fitCanvas(overlay.current, width, height, ratio);
       const shown = previews.peek();
       const selection = session.selection.peek();
       const editing = session.editing.peek();
@@ -136,7 +138,7 @@ export function Stage({ session, camera, interaction, previews, onFit }: Props):
       const visible = movable.filter((id) => session.model.element(id)?.vis !== false);
       const area = shownView(session, session.view.peek()).area;
       paintOverlay({
-        context: overlay.current!.getContext('2d')!,
+        context: overlay.current.getContext('2d')!,
         ratio,
         camera,
         model: session.model,
