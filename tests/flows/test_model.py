@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from tests.harness.budget import FULL, SEED, budget, write_table
+from tests.harness.budget import SEED, budget, write_table
 from tests.harness.designer import Designers, yjs_reads
 from tests.harness.node import Node
 from tests.harness.reading import read_sqlite
@@ -204,12 +204,12 @@ def test_all_replicas_converge_whatever_is_cut_left_folded_and_restarted() -> No
             run_state_machine_as_test(
                 seed(SEED)(Machine),
                 settings=settings(
-                    max_examples=budget(8, 250),
+                    max_examples=budget(8, 120),
                     stateful_step_count=budget(15, 30),
                     deadline=None,
                     database=None,
                     suppress_health_check=list(HealthCheck),
-                    phases=[Phase.generate, Phase.shrink] if FULL else [Phase.generate],
+                    phases=[Phase.generate],  # a run takes seconds: what fails is printed as it is
                 ),
             )
         finally:
