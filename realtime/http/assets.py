@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from realtime.errors import RequestError
 from realtime.http.parts import Parts
@@ -36,7 +38,11 @@ async def post_asset(request: web.Request, parts: Parts) -> web.StreamResponse:
     parts.images.check(user)
     seconds = parts.settings.request_seconds
     if request.content_type == "multipart/form-data":
-        name, body = await _file_of_form(request)
+        try:
+            async with asyncio.timeout(seconds):
+                name, body = await _file_of_form(request)
+        except TimeoutError:
+            raise RequestError("The form's file did not begin in time.", code="upload_too_slow") from None
         stream, announced = _bounded(body, request, seconds), None
     else:
         name = unquote(request.headers.get("X-File-Name", ""))
@@ -56,7 +62,7 @@ async def _file_of_form(request: web.Request) -> tuple[str, BodyPartReader]:
                 return unquote(part.filename), part
             if not isinstance(part, BodyPartReader) or not await _passed_over(part):
                 break
-    except (ValueError, AssertionError):
+    except (ValueError, AssertionError, HttpProcessingError):
         raise RequestError("The form cannot be read.", code="invalid_form") from None
     raise RequestError("The form has no file. Send one part with a file name.", code="invalid_form")
 
