@@ -27,7 +27,7 @@ from rooms.peers import Peers
 from rooms.permissions import Action
 from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
-from rooms.tasks import INSPECT_ON_LOOP_BYTES, admit_update, inspect_update
+from rooms.tasks import admit_update, inspect_update
 from rooms.upkeep import Upkeep
 from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Epoch, Position
@@ -39,6 +39,8 @@ DIFFERENCE_BYTES = 16 * 1024
 """Keyframes below this are sent whole: cutting a difference costs more than it saves."""
 BATCH = 256
 """Messages taken from the inbox in one pass; one pass is one commit."""
+TURN_SECONDS = 0.002
+"""After this, within a pass, the rest of the node has its turn."""
 READ_ROWS = 1000
 READ_BYTES = 4 * 1024 * 1024
 """How much of the log is read at a time when catching up."""
@@ -239,8 +241,8 @@ class Room:
         await self._inbox.place()
 
     async def read_ahead(self, submission: Submission) -> None:
-        """Inspect a large update before it is queued: only its own connection waits for the worker (RULE I8)."""
-        if INSPECT_ON_LOOP_BYTES < len(submission.update) <= self.limits.max_update_bytes:
+        """Inspect an update before it is queued: only its own connection waits, here or for a worker (RULE I8)."""
+        if len(submission.update) <= self.limits.max_update_bytes:
             try:
                 submission.inspection = await inspect_update(self._workers, submission.update)
             except RoomError as error:
@@ -276,7 +278,11 @@ class Room:
 
     async def _pass(self, batch: Sequence[Submission | Heard | CatchUp]) -> None:
         admitted: list[tuple[Submission, Entry]] = []
+        turn_began = time.perf_counter()
         for message in batch:
+            if time.perf_counter() - turn_began > TURN_SECONDS:
+                await asyncio.sleep(0)
+                turn_began = time.perf_counter()
             match message:
                 case Submission():
                     entry = await self._admit(message)

@@ -25,6 +25,7 @@ from engineio.async_drivers import aiohttp as driver
 
 from realtime import frames
 from realtime.outbox import Outbox, OutboxLimits
+from realtime.pace import Pace
 from realtime.protocols.ysocketio import DocumentSocket
 from rooms.errors import NotFound, RoomError
 from rooms.metrics import Metrics
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 DOCUMENT_PREFIX = "/yjs|"
 MAX_ACK_DIGITS = 10
+TURN_SECONDS = 0.002
+"""After this another connection has its turn: what has arrived already is read without any wait."""
 MAX_STOCK_CONNECTS = 64
 """CONNECT packets of one connection that are for no document: python-engineio queues each answer without a bound."""
 
@@ -73,6 +76,10 @@ class SocketLimits:
     join_bytes: int = 64 * 1024
     """Read until the first namespace is joined; more ends the connection."""
     open_seconds: float = 10.0
+    burst_seconds: float = 1.0
+    """Of the loop's time, that one connection may take at once by what it sends."""
+    share: float = 0.2
+    """Of the loop's time, that it may take for long; over it, it is read more slowly."""
     ping_interval_seconds: float = 25.0
     ping_timeout_seconds: float = 20.0
 
@@ -289,6 +296,7 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
         self._live = live
         self._unjoined_bytes = 0
         self._stock_connects = 0
+        self._pace = Pace(live.limits.burst_seconds, live.limits.share)
         self.connection: SocketConnection
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
@@ -318,9 +326,13 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
             raise
 
     async def _next(self) -> str:
-        receive = self._sock.receive
+        turn_began = time.perf_counter()
         while True:
-            message: WSMessage = await receive()
+            pause = self._pace.pause_seconds()
+            if pause or time.perf_counter() - turn_began > TURN_SECONDS:
+                await asyncio.sleep(pause)
+                turn_began = time.perf_counter()
+            message = await self._receive()
             data = message.data
             if message.type is WSMsgType.TEXT:
                 try:
@@ -328,7 +340,7 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
                         self._unjoined_bytes += len(data)
                         if self._unjoined_bytes > self._live.limits.join_bytes:
                             raise BadPacket("too much before a namespace was joined")
-                    if not await self._taken(data, receive):
+                    if not await self._taken(data):
                         if data[:2] in ("45", "46"):
                             # Stock packets hold attachments without a bound; only documents have any.
                             raise BadPacket("only documents take binary events")
@@ -349,7 +361,13 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
             else:
                 raise OSError
 
-    async def _taken(self, text: str, receive: Callable[[], Awaitable[WSMessage]]) -> bool:
+    async def _receive(self) -> WSMessage:
+        message: WSMessage = await self._sock.receive()
+        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            self._pace.count(len(message.data))
+        return message
+
+    async def _taken(self, text: str) -> bool:
         if text[:1] != "4":
             if text[:1] not in ("1", "3"):
                 raise BadPacket("a client sends messages, pongs and its end")
@@ -360,7 +378,7 @@ class _WebSocket(driver.WebSocket):  # type: ignore[misc]
             return False
         packet, attachments = parsed
         if attachments:
-            follows = await receive()
+            follows = await self._receive()
             if follows.type is not WSMsgType.BINARY:
                 raise BadPacket("an attachment must follow its header")
             packet = Packet(packet.kind, packet.namespace, packet.number, with_attachment(packet.data, follows.data))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from realtime.outbox import OutboxLimits
+from realtime.pace import BYTE_SECONDS, FRAME_SECONDS, Pace
 from realtime.protocols.socketio_wire import MAX_STOCK_CONNECTS, SocketLimits
 from storage.keys import Position
 from tests.harness.live_server import Server, live_server
@@ -161,3 +162,43 @@ async def test_engine_packets_that_are_no_business_of_a_client_end_the_connectio
         await join(eve)
         await eve.ws.send_str(packet)
         await eve.ended(3)
+
+
+def test_a_connection_is_read_at_its_share_of_the_loop_once_its_burst_is_used() -> None:
+    """Rule S9."""
+    now = 0.0
+    pace = Pace(burst_seconds=1.0, share=0.25, clock=lambda: now)
+    frame = round((0.5 - FRAME_SECONDS) / BYTE_SECONDS)  # costs half a second of the loop
+    pace.count(frame)
+    pace.count(frame)
+    assert pace.pause_seconds() == pytest.approx(0, abs=1e-3)
+    pace.count(frame)
+    assert pace.pause_seconds() == pytest.approx(2.0, abs=1e-3)  # half a second at a quarter of the loop
+    now = 2.0
+    assert pace.pause_seconds() == pytest.approx(0, abs=1e-3)
+    now = 1000.0
+    pace.count(frame)
+    pace.count(frame)
+    assert pace.pause_seconds() == pytest.approx(0, abs=1e-3)  # a long rest brings one burst, not more
+
+
+async def test_who_floods_is_read_later_than_its_neighbours_and_loses_nothing(tmp_path: Path) -> None:
+    """Rules D7, S9: a flood costs its sender time, in its room and beside it."""
+    async with (
+        live_server(tmp_path, SocketLimits(burst_seconds=0.01, share=0.01)) as server,
+        raw_socket(server.url) as eve,
+    ):
+        await join(eve)
+        for _ in range(200):
+            await eve.emit(ROOM, "sync-update", EMPTY)
+        await eve.emit(ROOM, "sync-update", Writer().set("eve", "one"), number=1)
+        flood = asyncio.ensure_future(eve.acknowledged(1))
+        for room in (ROOM, "/yjs|autumn"):
+            async with raw_socket(server.url) as ada:
+                await join(ada, room=room)
+                mine = Writer()
+                for number in range(3):
+                    await ada.emit(room, "sync-update", mine.set("a", str(number)), number=number)
+                    assert (await ada.acknowledged(number))[0]["ok"]
+                assert not flood.done()
+        assert (await flood)[0]["ok"]
