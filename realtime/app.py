@@ -41,7 +41,7 @@ from rooms.workers import Workers
 from storage.assets import Assets
 from storage.blobs import Blobs
 from storage.conversations import Conversations
-from storage.database import Database, migrate, open_database
+from storage.database import Database, migrate, open_database, sole_node
 from storage.designs import Designs
 from storage.inboxes import Inboxes
 from storage.keyframes import Keyframes
@@ -127,6 +127,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
         enter = stack.enter_async_context
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         url = settings.effective_database_url
+        if not settings.is_postgresql and not settings.redis_url:
+            stack.enter_context(sole_node(url))
         await migrate(url)
         database = await enter(open_database(url))
         blobs = Blobs(settings.blob_dir)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Engine, Table, text
@@ -155,6 +156,28 @@ class Database:
             yield
         finally:
             self._write_lock.release()
+
+
+@contextmanager
+def sole_node(url: str) -> Iterator[None]:
+    """Keep other nodes from a SQLite database while the block runs; ends with the process, however that ends.
+
+    For nodes that hear of no others: two of them on one file would each miss what the other one writes.
+
+    Raises:
+        DatabaseMisconfigured: another node has it.
+    """
+    path = engines.sqlite_path(engines.parse_url(url))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{path}.node", "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatabaseMisconfigured(
+                f"Another node serves {path}. Stop it, or choose another directory;"
+                " several nodes need PostgreSQL and Redis."
+            ) from None
+        yield
 
 
 @asynccontextmanager

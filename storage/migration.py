@@ -12,8 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DatabaseError
 
 from storage import engines
+from storage.errors import DatabaseMisconfigured
 from storage.failures import translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -32,7 +34,7 @@ async def migrate(url: str, revision: str = "head") -> None:
     All steps are one transaction: after a failure nothing has changed.
 
     Raises:
-        DatabaseMisconfigured: an address that cannot be used.
+        DatabaseMisconfigured: an address that cannot be used, or a SQLite file that is damaged.
         DatabaseBusy: another node has been migrating for `MIGRATION_LOCK_SECONDS`.
         DatabaseUnavailable: the database does not answer, or cannot do a step.
     """
@@ -58,6 +60,13 @@ def _run_sqlite(url: URL, revision: str, *, upwards: bool) -> None:
     try:
         with engine.begin() as connection:  # BEGIN IMMEDIATE is the lock
             _steps(connection, revision, upwards=upwards)
+    except DatabaseError as error:
+        if getattr(error.orig, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+            raise DatabaseMisconfigured(
+                f"{engines.sqlite_path(url)} is damaged, or is no SQLite database ({error.orig})."
+                " Put a backup in its place, or choose another directory."
+            ) from error
+        raise
     finally:
         engine.dispose()
 
