@@ -197,10 +197,13 @@ class SocketConnection:
             self._reaper = None
 
     def expires_at(self, moment: float) -> None:
-        """Close the transport when the token ends (seconds since the epoch; 0: never); it is refused from then on."""
-        if moment and self._expiry is None:
-            loop = asyncio.get_running_loop()
-            self._expiry = loop.call_later(max(0.0, moment - time.time()), self.outbox.close)
+        """Close the transport when the first of its tokens ends (seconds since the epoch; 0: never)."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + max(0.0, moment - time.time())
+        if moment and (self._expiry is None or due < self._expiry.when()):
+            if self._expiry is not None:
+                self._expiry.cancel()
+            self._expiry = loop.call_at(due, self.outbox.close)
 
     def _never_joined(self) -> None:
         self._reaper = None
