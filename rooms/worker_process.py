@@ -28,6 +28,8 @@ PREFIX: Final = struct.Struct(">IQ")
 """Before each frame: bytes of the JSON header, bytes of all buffers together."""
 ALARM_GRACE_SECONDS: Final = 1.0
 """The process ends itself this long after the deadline, should its parent not be there to do it."""
+NICENESS: Final = 5
+"""How much a worker steps back where processors are short; 0 is the serving process."""
 EXIT_ORPHAN: Final = 70
 EXIT_MEMORY: Final = 71
 _PR_SET_PDEATHSIG: Final = 1
@@ -75,7 +77,9 @@ def main(arguments: Sequence[str]) -> None:
     descriptor, parent, memory_bytes, table = int(arguments[0]), int(arguments[1]), int(arguments[2]), arguments[3]
     # The kernel kills this process when its parent ends, in whatever C code it hangs. Asked for after exec, since exec
     # of some files clears it; a parent that ended before is seen by the parent pid.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Elsewhere than on Linux the closed socket ends it when idle, and the alarm when it hangs.
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EXIT_ORPHAN)
     # A terminal or a service manager signals the whole group; the node drains, and ends its workers itself.
@@ -83,10 +87,12 @@ def main(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What people wait for first is the serving process.
+    os.nice(NICENESS)
     with socket.socket(fileno=descriptor) as connection:
         connection.setblocking(True)
         tasks = load_tasks(table)
-        if memory_bytes:
+        if memory_bytes and sys.platform == "linux":  # others do not hold a process to it
             limit = _memory()[0] + memory_bytes
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         connection.sendall(encode_frame({"ready": sorted(tasks), "rss": _memory()[1]}, []))
@@ -151,7 +157,10 @@ def _receive(connection: socket.socket, size: int) -> bytearray:
 
 
 def _memory() -> tuple[int, int]:
-    """(address space, resident) of this process in bytes."""
+    """(address space, resident) of this process in bytes; elsewhere than on Linux its largest resident size so far."""
+    if sys.platform != "linux":
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return size, size
     with open("/proc/self/statm", "rb") as file:
         fields = file.read().split()
     return int(fields[0]) * _PAGE, int(fields[1]) * _PAGE
