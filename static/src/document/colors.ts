@@ -2,7 +2,7 @@
 export const PEOPLE_COLORS = ['#e5484d', '#d6409f', '#8e4ec6', '#5b5bd6', '#0090ff', '#00a2c7', '#12a594', '#30a46c', '#d97706', '#c2410c'] as const;
 
 /** Closer than this (of 441, in RGB) two colours are one to somebody who glances at a pointer. */
-const ALIKE = 48;
+const ALIKE = 60;
 
 /** A colour for somebody of whom none is known, always the same one. */
 export function colorOf(id: string): string {
@@ -21,13 +21,15 @@ function distance(one: string, other: string): number {
 const nearest = (color: string, taken: readonly string[]): number => Math.min(Number.POSITIVE_INFINITY, ...taken.map((other) => distance(color, other)));
 
 /**
- * What colour each person is shown in. Whoever comes first in the order of ids keeps their own; who has one like it gets that
- * colour of the palette which is least like all that are taken. It depends on who is here only, so all screens agree.
+ * What colour each person is shown in. Whoever has been here longest keeps their own; who has one like it gets that colour of
+ * the palette which is least like all that are taken. It depends on what everybody says of themselves only, so all screens agree.
  *
- * @param people id and own colour (`#rrggbb`), in any order, the same person any number of times.
+ * @param people id, own colour (`#rrggbb`) and since when they are here, in any order, the same person any number of times.
  */
-export function coloursApart(people: Iterable<readonly [id: string, color: string]>): ReadonlyMap<string, string> {
-  const own = [...new Map(people)].sort(([a], [b]) => (a < b ? -1 : 1));
+export function coloursApart(people: Iterable<readonly [id: string, color: string, since: number]>): ReadonlyMap<string, string> {
+  const own = new Map<string, string>();
+  // Of somebody's windows the oldest counts, with its colour.
+  for (const [id, color] of [...people].sort((a, b) => a[2] - b[2] || (a.join() < b.join() ? -1 : 1))) if (!own.has(id)) own.set(id, color);
   const shown = new Map<string, string>();
   const taken: string[] = [];
   const give = (id: string, color: string): void => {
@@ -39,7 +41,7 @@ export function coloursApart(people: Iterable<readonly [id: string, color: strin
     if (shown.has(id)) continue;
     const free = PEOPLE_COLORS.map((candidate) => ({ candidate, away: nearest(candidate, taken) })).reduce((best, next) => (next.away > best.away ? next : best));
     // A crowd larger than the palette has colours twice.
-    give(id, free.away > ALIKE ? free.candidate : color);
+    give(id, free.away > nearest(color, taken) ? free.candidate : color);
   }
   return shown;
 }

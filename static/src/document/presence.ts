@@ -23,6 +23,8 @@ export interface Peer {
   readonly drag: ReadonlyMap<string, readonly number[]>;
   /** Sizes of texts under way, by element. */
   readonly sizes: ReadonlyMap<string, number>;
+  /** When this window came, by its own clock. */
+  readonly since: number;
   /** Grows when this person has given the design another title. */
   readonly titled: number;
 }
@@ -65,6 +67,7 @@ export function readPeer(client: number, state: unknown): Peer | null {
     editing: isObject(editing) && typeof editing.el === 'string' ? { el: editing.el, anchor: editing.anchor, head: editing.head } : null,
     drag: readFrames(state.drag),
     sizes: readSizes(state.sizes),
+    since: asNumber(state.since) ?? 0,
     titled: asNumber(state.titled) ?? 0,
   };
 }
@@ -99,7 +102,7 @@ export class Presence {
 
   /** Gives everybody a colour of their own, whenever who is here has changed. */
   #paint(): void {
-    const here = [...this.#read.values()].flatMap(({ peer }) => (peer ? [[peer.user.id, peer.user.color.toLowerCase()] as const] : []));
+    const here = [...this.#read.values()].flatMap(({ peer }) => (peer ? [[peer.user.id, peer.user.color.toLowerCase(), peer.since] as const] : []));
     const key = here.map((entry) => entry.join()).sort().join();
     if (key === this.#coloursOf) return;
     this.#coloursOf = key;

@@ -83,7 +83,7 @@ export class StudioSession {
     const looks = computed(() => looksOf(people(this.presence.peers.value)));
     this.people = shown;
     const { id, name, color } = options.me;
-    this.presence.set({ user: { id, name, color }, view: this.view.peek(), cursor: null, sel: [], editing: null, drag: null, sizes: null });
+    this.presence.set({ user: { id, name, color }, since: Date.now(), view: this.view.peek(), cursor: null, sel: [], editing: null, drag: null, sizes: null });
     this.#stops.push(
       effect(() => {
         void looks.value;
