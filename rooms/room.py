@@ -208,7 +208,7 @@ class Room:
             return prefix
         try:
             _, (difference,) = await self._workers.call(
-                "difference", {}, [prefix.state, state_vector], deadline_seconds=10
+                "difference", {}, [prefix.state, state_vector], deadline_seconds=5
             )
         except (WorkerError, TaskFailed):
             return prefix  # larger, and as true

@@ -27,9 +27,9 @@ from rooms.worker_process import EXIT_MEMORY, PREFIX, decode_frame, encode_frame
 
 log = logging.getLogger(__name__)
 
-DEFAULT_DEADLINE_SECONDS: Final = 10.0
+DEFAULT_DEADLINE_SECONDS: Final = 5.0
 SLOW_SECONDS: Final = 10.0
-"""A request that may take longer than this never takes the last free worker of several."""
+"""A request that may take as long as this never takes the last free worker of several."""
 WAIT_SECONDS: Final = 5.0
 """The longest wait in the queue, for requests with a shorter deadline: a worker may have to start first."""
 ABANDONED_SECONDS: Final = 2.0
@@ -75,7 +75,7 @@ class _Job:
         self.task = task
         self.frame = frame
         self.deadline = deadline
-        self.slow = deadline > SLOW_SECONDS
+        self.slow = deadline >= SLOW_SECONDS
         self.done = done
         self.timer: asyncio.TimerHandle | None = None
 
@@ -272,7 +272,7 @@ class Workers:
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Run *task* in a worker: JSON values and byte buffers in, the same out.
 
-        The deadline (0: 10 s) counts from the start of the work; and it is the longest wait in the queue, if that is
+        The deadline (0: 5 s) counts from the start of the work; and it is the longest wait in the queue, if that is
         more than `WAIT_SECONDS`.
         A caller that is cancelled lets its request go on for at most `ABANDONED_SECONDS`.
 
