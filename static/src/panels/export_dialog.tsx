@@ -60,7 +60,7 @@ export function ExportDialog({ session, title, onClose }: Props): JSX.Element {
         stopper.signal,
       );
       const name = (title || 'design').replace(/[^\p{L}\p{N} _-]+/gu, '').trim().replace(/\s+/g, '-').toLowerCase() || 'design';
-      download(`${name}-${view.id}-${width.value}.png`, blob);
+      download(`${name}-${view.id}${part.value === 'view' ? `-on-${session.product.id}` : ''}-${width.value}.png`, blob);
       onClose();
     } catch (error) {
       if (error instanceof ApiError) state.value = { kind: 'failed', message: advice(error) };
