@@ -71,6 +71,15 @@ describe('colours of people', () => {
     }));
   });
 
+  it('do not change for those who were here when somebody comes', () => {
+    fc.assert(fc.property(fc.array(color, { minLength: 1, maxLength: 14 }), (colors) => {
+      const people = colors.map((own, i) => [`u${99 - i}`, own, i] as const);
+      const before = coloursApart(people.slice(0, -1));
+      const after = coloursApart(people);
+      for (const [id, shown] of before) expect(after.get(id)).toBe(shown);
+    }));
+  });
+
   it('tell ten people with one colour apart', () => {
     const shown = coloursApart(Array.from({ length: 10 }, (_, i) => [`u${i}`, '#d6336c', 100 - i] as const));
     expect(new Set(shown.values()).size).toBe(10);

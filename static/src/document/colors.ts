@@ -36,9 +36,12 @@ export function coloursApart(people: Iterable<readonly [id: string, color: strin
     shown.set(id, color);
     taken.push(color);
   };
-  for (const [id, color] of own) if (nearest(color, taken) > ALIKE) give(id, color);
+  // In one pass, so that nobody who comes later changes what was given.
   for (const [id, color] of own) {
-    if (shown.has(id)) continue;
+    if (nearest(color, taken) > ALIKE) {
+      give(id, color);
+      continue;
+    }
     const free = PEOPLE_COLORS.map((candidate) => ({ candidate, away: nearest(candidate, taken) })).reduce((best, next) => (next.away > best.away ? next : best));
     // A crowd larger than the palette has colours twice.
     give(id, free.away > nearest(color, taken) ? free.candidate : color);
