@@ -166,6 +166,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
                 room_limits=_room_limits(settings),
                 limits=RegistryLimits(settings.max_rooms, settings.room_idle_seconds),
                 overwrite_names=not settings.is_open,
+                # One node has an SQLite file for itself unless Redis joins it to others; a PostgreSQL may have many.
+                sole_writer=not settings.is_postgresql and not settings.redis_url,
                 on_commit=committed,
             )
         )

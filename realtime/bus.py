@@ -119,8 +119,6 @@ class LocalBus:
     Source: docs/protocol.md, B1 and B3.
     """
 
-    joins_nodes = False
-
     def __init__(self, queue_bytes: int = 8 * 1024 * 1024) -> None:
         self._listeners = Listeners(queue_bytes)
 

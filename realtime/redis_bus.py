@@ -61,8 +61,6 @@ class RedisBus:
     Source: RULINGS 18 and 39; docs/protocol.md, B1 to B6.
     """
 
-    joins_nodes = True
-
     def __init__(
         self, url: str, *, prefix: str = "luneo", queue_bytes: int = 8 * 1024 * 1024, heartbeat_seconds: float = 2.0
     ) -> None:

@@ -65,9 +65,6 @@ class Bus(Protocol):
     It is a hint (RULE B1): whoever hears position n+2 reads n+1 from the log.
     """
 
-    joins_nodes: bool
-    """Whether other processes may be on it, and so write the same logs."""
-
     async def subscribe(self, channel: str, listener: Callable[[bytes], None]) -> None:
         """Call *listener* (quick, never raising) for every message; returns once nothing published later is missed."""
 

@@ -40,6 +40,7 @@ class RegistryLimits:
     """Bounds of a node's rooms; each has its setting in `realtime/settings.py`."""
 
     max_rooms: int = 20_000
+    """0: no limit."""
     idle_seconds: float = 60.0
     """How long an empty room stays open for whoever comes back; 0 closes at the next sweep."""
 
@@ -79,6 +80,7 @@ class RoomRegistry:
         room_limits: RoomLimits | None = None,
         limits: RegistryLimits | None = None,
         overwrite_names: bool = False,
+        sole_writer: bool = False,
         on_commit: Callable[[DocumentKey, float], None] = lambda key, at: None,
     ) -> None:
         self.node = os.urandom(replication.NODE_ID_BYTES)
@@ -90,6 +92,7 @@ class RoomRegistry:
         self._room_limits = room_limits or RoomLimits()
         self._limits = limits or RegistryLimits()
         self._overwrite_names = overwrite_names
+        self._sole_writer = sole_writer
         self._on_commit = on_commit
         self._rooms: dict[DocumentKey, Room] = {}
         self._opening: dict[DocumentKey, asyncio.Task[Room]] = {}
@@ -143,7 +146,7 @@ class RoomRegistry:
             raise Unavailable("The server is restarting. Come back in a moment.")
         opening = self._opening.get(key)
         if opening is None:
-            if len(self._rooms) + len(self._opening) >= self._limits.max_rooms:
+            if self._limits.max_rooms and len(self._rooms) + len(self._opening) >= self._limits.max_rooms:
                 raise Overloaded(
                     f"This server has {self._limits.max_rooms} designs open and takes no more. Try again soon."
                 )
@@ -293,8 +296,8 @@ class RoomRegistry:
 
     async def _compare(self) -> None:
         await asyncio.sleep(COMPARE_SECONDS)
-        if not self._bus.joins_nodes:
-            return  # nobody else writes; on a bus that joins nodes they do, heard or not
+        if self._sole_writer:
+            return
         rooms = self.rooms
         for start in range(0, len(rooms), 500):
             some = rooms[start : start + 500]

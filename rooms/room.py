@@ -44,6 +44,8 @@ TURN_SECONDS = 0.002
 READ_ROWS = 1000
 READ_BYTES = 4 * 1024 * 1024
 """How much of the log is read at a time when catching up."""
+READ_AGAIN_SECONDS = (0.1, 0.3, 1.0)
+"""Pauses before a logged row is given to a worker again."""
 ANSWER_SECONDS = 10.0
 """How long a client may take to answer the room's question before its transport is closed."""
 
@@ -330,9 +332,7 @@ class Room:
             inspection = submission.inspection or await inspect_update(self._workers, update)
             if isinstance(inspection, RoomError):
                 raise inspection
-            # What overlaps known clocks is cut to its new part: of the known ones it might say something else (I9).
-            update, inspection, verdict = await admit_update(self._workers, self._knowledge, update, inspection)
-            if verdict is Verdict.NOTHING_NEW:
+            if self._knowledge.judge(inspection) is Verdict.NOTHING_NEW:
                 self._known.append(submission)
                 return None
             if not peer.grant.allows(Action.EDIT):
@@ -343,6 +343,11 @@ class Room:
                 raise NotPermitted(peer.grant.role.value, Action.EDIT.value)
             if not self._dead_clients.isdisjoint(inspection.structs):
                 raise UpdateRefused("poisoned", "An earlier update of this client was refused; start a fresh document.")
+            # What overlaps known clocks is cut to its new part: of the known ones it might say something else (I9).
+            update, inspection, verdict = await admit_update(self._workers, self._knowledge, update, inspection)
+            if verdict is Verdict.NOTHING_NEW:
+                self._known.append(submission)
+                return None
             if verdict is Verdict.GAP:
                 return await self._gap(submission, inspection)
             if self.history.total_bytes + len(update) > self.limits.max_document_bytes:
@@ -469,12 +474,22 @@ class Room:
 
     async def _take(self, updates: Sequence[bytes]) -> None:
         """Advance over rows that are in the log already; they were inspected before they came there."""
+        inspections = [await self._inspect_logged(update) for update in updates]
         first = Position(self.head + 1)
-        for update in updates:
-            self._knowledge.learn(await inspect_update(self._workers, update))
+        for update, inspection in zip(updates, inspections, strict=True):
+            self._knowledge.learn(inspection)
             self.history.append(update)
         self.peers.send(Relayed(self.epoch, first, self.head, tuple(updates)))
         self._upkeep.advanced()
+
+    async def _inspect_logged(self, update: bytes) -> Inspection:
+        """Read a row of the log; busy workers are waited for, since a room that ends over them would only ask again."""
+        for pause in READ_AGAIN_SECONDS:
+            try:
+                return await inspect_update(self._workers, update)
+            except WorkerError:
+                await asyncio.sleep(pause)
+        return await inspect_update(self._workers, update)
 
     # -- presence ------------------------------------------------------------------------------------------------
 

@@ -33,8 +33,6 @@ KEY = StreamKey(BrandId("acme"), "chat:spring")
 class UnrulyBus:
     """A bus that loses, doubles, delays and reorders until it `is_calm`; `settle` delivers what it kept."""
 
-    joins_nodes = True
-
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._listeners: dict[str, list[Callable[[bytes], None]]] = {}
