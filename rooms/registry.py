@@ -256,6 +256,13 @@ class RoomRegistry:
             finally:
                 room.detach(visitor.id)
 
+    def delete(self, key: DocumentKey) -> None:
+        """The design was deleted in the database: its room empties, here and on every node that hears (RULE D10)."""
+        room = self._rooms.get(key)
+        if room is not None:
+            room.delete()
+        self._bus.publish(replication.channel(key), replication.encode_deleted(self.node))
+
     # -- chores --------------------------------------------------------------------------------------------------
 
     async def _forever(self, chore: Callable[[], Coroutine[None, None, None]]) -> None:

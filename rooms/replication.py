@@ -14,7 +14,7 @@ from storage.keys import DocumentKey, Epoch, Position
 
 NODE_ID_BYTES = 8
 
-_ROWS, _PRESENCE, _WHO_IS_THERE, _ALIVE = 0, 1, 2, 3
+_ROWS, _PRESENCE, _WHO_IS_THERE, _ALIVE, _DELETED = 0, 1, 2, 3, 4
 _HEADER = struct.Struct(">B8s")
 _RUN = struct.Struct(">IQI")
 _LENGTH = struct.Struct(">I")
@@ -53,7 +53,14 @@ class HeardAlive:
     node: bytes
 
 
-Heard = HeardRows | HeardPresence | HeardQuestion | HeardAlive
+@dataclass(frozen=True, slots=True)
+class HeardDeleted:
+    """The design was deleted: who is in its room must leave for good."""
+
+    node: bytes
+
+
+Heard = HeardRows | HeardPresence | HeardQuestion | HeardAlive | HeardDeleted
 
 
 def channel(key: DocumentKey) -> str:
@@ -84,6 +91,10 @@ def encode_alive(node: bytes) -> bytes:
     return _HEADER.pack(_ALIVE, node)
 
 
+def encode_deleted(node: bytes) -> bytes:
+    return _HEADER.pack(_DELETED, node)
+
+
 def decode(message: bytes) -> Heard | None:
     """Read a message; None for what is not one (a foreign publisher, another version)."""
     try:
@@ -110,6 +121,8 @@ def decode(message: bytes) -> Heard | None:
             return HeardQuestion(node)
         if kind == _ALIVE:
             return HeardAlive(node)
+        if kind == _DELETED:
+            return HeardDeleted(node)
     except struct.error:
         pass
     return None

@@ -44,6 +44,7 @@ TURN_SECONDS = 0.002
 READ_ROWS = 1000
 READ_BYTES = 4 * 1024 * 1024
 """How much of the log is read at a time when catching up."""
+DELETED = ("deleted", "This design was deleted. What you have on the screen is not stored any more.")
 READ_AGAIN_SECONDS = (0.1, 0.3, 1.0)
 """Pauses before a logged row is given to a worker again."""
 ANSWER_SECONDS = 10.0
@@ -116,6 +117,7 @@ class Room:
         self.history = History(Prefix(Epoch(1), Position(0), EMPTY_UPDATE))
         self.emptied_at = time.monotonic()
         self.closed = False
+        self._deleted = False
         self._knowledge = Knowledge()
         self._log = update_log
         self._keyframes = keyframes
@@ -183,8 +185,16 @@ class Room:
         """Make *peer* hear what comes after `head`; a room that has closed meanwhile sends it away."""
         if self.closed:
             peer.rejoin("unavailable", "The room is closing. Come back.")
+        elif self._deleted:
+            peer.refuse(*DELETED)
         else:
             self.peers.add(peer)
+
+    def delete(self) -> None:
+        """The design was deleted: everybody leaves for good, and who comes in too late with them (RULE D10)."""
+        self._deleted = True
+        for peer in self.peers:
+            peer.refuse(*DELETED)
 
     def detach(self, peer_id: str) -> None:
         """Forget a peer: its presence is taken back at once, its updates stay."""
@@ -323,6 +333,8 @@ class Room:
         """Decide on one update; the refused, the known and the parked are settled or kept here."""
         peer, update = submission.peer, submission.update
         try:
+            if self._deleted:
+                raise UpdateRefused(*DELETED)
             if len(update) > self.limits.max_update_bytes:
                 raise LimitExceeded(
                     "max_update_bytes",
@@ -439,6 +451,8 @@ class Room:
                 states = self.presence.own_states()
                 if states is not None:
                     self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, states))
+            case replication.HeardDeleted():
+                self.delete()
             case replication.HeardAlive():
                 pass
 

@@ -115,6 +115,7 @@ async def patch_design(request: web.Request, parts: Parts) -> web.StreamResponse
 async def delete_design(request: web.Request, parts: Parts) -> web.StreamResponse:
     entry = await enter(request, parts, Action.MANAGE)
     await parts.designs.delete(entry.design.brand, entry.design.id)
+    parts.rooms.delete(entry.key)
     return web.Response(status=204)
 
 

@@ -38,6 +38,9 @@ class RoomsPort(Protocol):
     async def submit(self, grant: Grant, key: DocumentKey, update: bytes, origin: str = "http") -> Position:
         """Take one update and return its place in the log, once it is durable."""
 
+    def delete(self, key: DocumentKey) -> None:
+        """The design was deleted: its room empties, on every node."""
+
 
 class HealthyBus(Protocol):
     @property

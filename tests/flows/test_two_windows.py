@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.harness.browser import Window, chromium
 from tests.harness.node import Node
+from tests.harness.processes import eventually
 
 WIDTH = 900
 EDGE_LEVELS = 24
@@ -97,9 +98,12 @@ async def test_two_windows_and_the_server_show_the_same_picture(node: Node) -> N
         await ada.page.keyboard.press("Escape")
         await ben.page.keyboard.press("Escape")
         await asyncio.gather(ada.ready(), ben.ready())
-        texts = await asyncio.gather(text_of(ada), text_of(ben))
-        assert texts[0] == texts[1]
-        assert sorted(texts[0]) == sorted("Summer of 2026")
+
+        async def have_all() -> bool:  # `ready` says that a window's own edits are stored, not that it has the other's
+            texts = await asyncio.gather(text_of(ada), text_of(ben))
+            return texts[0] == texts[1] and sorted(texts[0]) == sorted("Summer of 2026")
+
+        await eventually(have_all, "both windows show every letter")
 
         # Ben draws, Ada drags what he drew, and takes it back; his rectangle stays.
         await ben.page.keyboard.press("r")

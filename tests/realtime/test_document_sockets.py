@@ -13,7 +13,9 @@ import pycrdt
 import pytest
 
 from realtime.protocols.socketio_wire import SocketLimits
-from storage.keys import DesignId, DocumentKey
+from rooms.errors import RoomError
+from rooms.permissions import ALLOWED, Grant, Role, User
+from storage.keys import DesignId, DocumentKey, Position, UserId
 from tests.harness.live_server import BRAND, Server, live_server
 from tests.harness.raw_socket import RawSocket, raw_socket
 
@@ -80,7 +82,7 @@ async def test_an_update_is_acknowledged_with_its_position_and_reaches_the_other
         assert event.data[2] == {"epoch": 1, "from": 1, "to": 1}
         theirs.apply(event.data[1])
         assert theirs.value == {"a": "one"}
-        rows = await server.log.read(KEY, 0)  # type: ignore[arg-type]
+        rows = await server.log.read(KEY, Position(0))
         assert [(row.position, row.user_id) for row in rows] == [(1, "user-editor")]
 
 
@@ -136,7 +138,7 @@ async def test_what_was_folded_into_a_keyframe_is_sent_as_one_update(server: Ser
             for _ in range(place["position"], 45):
                 theirs.apply((await ben.until("sync-update")).data[1])
             assert theirs.value == mine.value
-        assert len(await server.log.read(KEY, 0)) == 45  # type: ignore[arg-type]
+        assert len(await server.log.read(KEY, Position(0))) == 45
 
 
 async def test_what_is_known_is_acknowledged_and_not_logged_again(server: Server) -> None:
@@ -152,7 +154,7 @@ async def test_what_is_known_is_acknowledged_and_not_logged_again(server: Server
         await join(ben, "viewer")
         await ben.emit(ROOM, "sync-update", mine.doc.get_update(), number=3)
         assert (await ben.acknowledged(3))[0] == {"ok": True, "position": 1}
-        assert len(await server.log.read(KEY, 0)) == 1  # type: ignore[arg-type]
+        assert len(await server.log.read(KEY, Position(0))) == 1
 
 
 async def test_a_viewers_edit_is_refused_with_a_code_and_the_connection_stays(server: Server) -> None:
@@ -171,7 +173,7 @@ async def test_a_viewers_edit_is_refused_with_a_code_and_the_connection_stays(se
         mine_now = Writer()
         mine_now.apply((await ada.until("sync-update")).data[1])
         assert mine_now.value == {"b": "two"}
-        assert len(await server.log.read(KEY, 0)) == 1  # type: ignore[arg-type]
+        assert len(await server.log.read(KEY, Position(0))) == 1
 
 
 async def test_a_gap_is_asked_for_once_and_what_comes_fills_it(server: Server) -> None:
@@ -208,7 +210,7 @@ async def test_a_gap_that_its_sender_cannot_fill_ends_the_client_for_good(server
         assert (await ada.acknowledged(5))[0]["code"] == "missing_history"
         assert (await ada.until("refused")).data[1]["code"] == "missing_history"
         assert (await ada.next()).kind == 1
-        assert await server.log.read(KEY, 0) == []  # type: ignore[arg-type]
+        assert await server.log.read(KEY, Position(0)) == []
 
 
 @pytest.mark.parametrize(
@@ -299,6 +301,22 @@ async def test_a_connection_that_joins_nothing_or_too_much_ends(server: Server) 
             await join(ada, room=f"/yjs|room-{index}")
         await ada.connect("/yjs|room-3", {"token": "editor"})
         await ada.ended()
+
+
+async def test_everybody_leaves_a_deleted_design_for_good(server: Server) -> None:
+    """Rule D10: what is sent afterwards is not stored."""
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as ben:
+        await join(ada)
+        await join(ben, "viewer")
+        server.rooms.delete(KEY)
+        for socket in (ada, ben):
+            assert (await socket.until("refused")).data[1]["code"] == "deleted"
+            assert (await socket.next()).kind == 1
+        user = User(UserId("ada"), "Ada", BRAND, Role.EDITOR)
+        grant = Grant(user, user.role, ALLOWED[user.role])
+        with pytest.raises(RoomError, match="deleted"):
+            await server.rooms.submit(grant, KEY, Writer().set("a", "late"))
+        assert await server.log.read(KEY, Position(0)) == []
 
 
 async def test_a_flood_before_a_namespace_is_joined_ends_the_connection(server: Server) -> None:
