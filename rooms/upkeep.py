@@ -66,10 +66,13 @@ class Upkeep:
         self._audited = Position(0)
         self._unreadable = False
         """Poison was found: it stays in the log, and looking for it at each edit would keep a worker busy for good."""
+        self._readable = room.history.prefix
+        """The prefix at the last good audit: poison is looked for from there, since a newer one may hold it."""
 
     def loaded(self) -> None:
         """The room was read from the log: what it has was audited when it was written."""
         self._audited = self._room.history.head
+        self._readable = self._room.history.prefix
         self._fold_if_due()
 
     def advanced(self) -> None:
@@ -123,9 +126,10 @@ class Upkeep:
     async def _audit(self) -> None:
         """Read the whole document in a worker once, as an application would; what hangs it is found and cut."""
         room = self._room
-        head = room.history.head
+        head, prefix = room.history.head, room.history.prefix
         try:
             await self._workers.call("audit", {}, room.history.pieces(), deadline_seconds=AUDIT_DEADLINE_SECONDS)
+            self._readable = prefix
         except (WorkerTimeout, TaskFailed):
             await self._find_poisoner(head)
         except Exception:
@@ -139,8 +143,12 @@ class Upkeep:
     async def _find_poisoner(self, head: Position) -> None:
         room = self._room
         try:
-            prefix = room.history.prefix
-            rows = [row for row in await self._log.read(room.key, prefix.position) if row.position <= head]
+            prefix = self._readable
+            rows: list[LoggedUpdate] = []
+            while read := await self._log.read(room.key, rows[-1].position if rows else prefix.position):
+                rows += [row for row in read if row.position <= head]
+                if read[-1].position >= head:
+                    break
             found = await find_poison(self._workers, prefix.state, [row.update for row in rows])
         except Exception:
             log.exception("looking for poison failed", extra={"room": room.key.id})
