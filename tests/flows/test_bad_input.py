@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from statistics import median
 
 import pycrdt
 import pytest
@@ -22,7 +23,8 @@ from tests.harness.wire import Wire, event, frame
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOM = "attacked"
-SECONDS = budget(1, 8)
+SECONDS = budget(1, 5)
+ROUNDS = budget(1, 3)
 PAUSE = 0.01
 
 
@@ -202,6 +204,25 @@ async def test_the_array_poison_cuts_its_sender_and_its_neighbours_go_on(node: N
     assert len([line for line in node.output if "poisoned" in line and "warning" in line]) == 1, node.log
 
 
+async def test_poison_that_was_folded_into_a_keyframe_meanwhile_is_found_too(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Rule W: a busy room takes keyframes sooner than a worker looks; the sender is cut all the same."""
+    async with Node(tmp_path_factory.mktemp("busy") / "data", LUNEO_KEYFRAME_ROWS="5") as busy:
+        inside, _ = await neighbours(busy)
+        assert (await inside.wire.acked(AN_ARRAY))["ok"] is True
+        bad = await Wire.join("127.0.0.1", busy.port, ROOM)
+        assert (await bad.acked(POISON))["ok"] is True
+        for _ in range(30):
+            await inside.edit()
+        async with asyncio.timeout(60):
+            await bad.closed
+        assert bad.refused[0]["code"] == "poisoned"
+        await inside.edit()
+        assert not inside.wire.closed.done()
+        inside.wire.close()
+
+
 async def visit(node: Node, bytes_of: Callable[[], bytes], stop: asyncio.Event) -> int:
     """Join, send, be answered, leave, and come again; returns how often."""
     count = 0
@@ -231,14 +252,41 @@ async def test_neighbours_do_not_wait_for_what_an_attacker_sends(node: Node) -> 
         stop.set()
         return await visiting, *times
 
-    _, *quiet = await measured(a_small_edit)
     table: list[tuple[object, ...]] = []
+    medians: dict[tuple[str, str], float] = {}
     for bytes_of in (declared_count, noise, a_deep_value, a_large_lie):
-        count, *under = await measured(bytes_of)
-        assert count > 0
+        ratios: dict[str, list[float]] = {where: [] for where in places}
+        for turn in range(ROUNDS):
+            # Before and during lie next to each other, since other programs use the machine too.
+            _, *quiet = await measured(a_small_edit)
+            count, *under = await measured(bytes_of)
+            assert count > 0
+            for where, before, now in zip(places, quiet, under, strict=True):
+                then, during = p99(before) * 1000, p99(now) * 1000
+                ratios[where].append(during / then)
+                table.append(
+                    (bytes_of.__name__, turn + 1, count, where, f"{then:.1f}", f"{during:.1f}", f"{during / then:.1f}")
+                )
+        medians |= {(bytes_of.__name__, where): median(ratios[where]) for where in places}
+    ratios = {where: [] for where in places}
+    for turn in range(ROUNDS):
+        # Poison is taken, and found by a worker a while later: a room of its own each time, and one sender.
+        room = f"poisoned-{turn}"
+        beside, _ = await neighbours(node, room)
+        both = (beside, outside)
+        quiet = [*await asyncio.gather(*(neighbour.edit_for(SECONDS) for neighbour in both))]
+        bad = await Wire.join("127.0.0.1", node.port, room)
+        await bad.acked(AN_ARRAY)
+        await bad.acked(POISON)
+        under = [*await asyncio.gather(*(neighbour.edit_for(max(SECONDS, 5)) for neighbour in both))]
+        async with asyncio.timeout(60):
+            await bad.closed
         for where, before, now in zip(places, quiet, under, strict=True):
             then, during = p99(before) * 1000, p99(now) * 1000
-            table.append((bytes_of.__name__, count, where, f"{then:.1f}", f"{during:.1f}", f"{during / then:.1f}"))
+            ratios[where].append(during / then)
+            table.append(("array poison", turn + 1, 1, where, f"{then:.1f}", f"{during:.1f}", f"{during / then:.1f}"))
+        beside.wire.close()
+    medians |= {("array poison", where): median(ratios[where]) for where in places}
     for neighbour in (inside, outside):
         assert not neighbour.wire.closed.done()
         neighbour.wire.close()
@@ -250,11 +298,11 @@ async def test_neighbours_do_not_wait_for_what_an_attacker_sends(node: Node) -> 
         "Two edit on, one in the attacked room and one in another, each waiting for its acknowledgement before the next"
         " edit; the attacker joins, sends, is refused, and comes again. Before, somebody did so with edits that are"
         " fine. Times in milliseconds.",
-        ("attack", "times", "neighbour in", "ack p99 before", "ack p99 during", "ratio"),
+        ("attack", "round", "times", "neighbour in", "ack p99 before", "ack p99 during", "ratio"),
         table,
     )
     if FULL:
-        assert all(float(str(row[-1])) <= 2 for row in table), table
+        assert all(ratio <= 2 for ratio in medians.values()), medians
 
 
 async def test_a_silent_flood_of_connections_that_never_join_leaves_the_others_alone(node: Node) -> None:
