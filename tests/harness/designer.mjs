@@ -11,7 +11,9 @@ import { digest, look } from './documents.mjs'
 
 process.setMaxListeners(0)
 const designers = new Map()
-const RETURN_MS = { reconnectionDelay: 20, reconnectionDelayMax: 200 }
+// Sooner than in life, so that tests are short. `timeout`: socket.io-client does not hear of a WebSocket that closes between
+// its upgrade and Engine.IO's first packet, as one does when the server stops in that moment, and waits for 20 s by default.
+const RETURN_MS = { reconnectionDelay: 20, reconnectionDelayMax: 200, timeout: 3000 }
 
 class Designer {
   constructor({ name, url, room, client, token }) {
@@ -90,6 +92,7 @@ class Acked extends Designer {
     this.socket.on('sync-update', (update) => Y.applyUpdate(this.doc, new Uint8Array(update), this))
     this.socket.on('awareness-update', (update) => awareness.applyAwarenessUpdate(this.awareness, new Uint8Array(update), this))
     this.socket.on('connect', () => {
+      for (const sent of this.outstanding) sent.online = true // what was buffered has just been sent
       this.socket.emit('sync-step-1', Y.encodeStateVector(this.doc), (update) => {
         Y.applyUpdate(this.doc, new Uint8Array(update), this)
         this.ready = true
