@@ -28,7 +28,7 @@ PREFIX: Final = struct.Struct(">IQ")
 """Before each frame: bytes of the JSON header, bytes of all buffers together."""
 ALARM_GRACE_SECONDS: Final = 1.0
 """The process ends itself this long after the deadline, should its parent not be there to do it."""
-NICENESS: Final = 5
+NICENESS: Final = 10
 """How much a worker steps back where processors are short; 0 is the serving process."""
 EXIT_ORPHAN: Final = 70
 EXIT_MEMORY: Final = 71
