@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help run setup build test check prove bench fmt lock migrate clean
+.PHONY: help run setup build test check prove bench bench-rivals fmt lock migrate clean
 .DEFAULT_GOAL := help
 
 help: ## this list

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,7 +47,7 @@ class ServerFailed(Exception):
     """A server did not start or did not obey; the end of its log is the message."""
 
 
-class Server:
+class Server(ABC):
     """One server process in a directory of its own; a context manager.
 
     `port` is chosen at the first start and kept at every later one.
@@ -128,12 +129,13 @@ class Server:
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What starts it."""
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether it takes requests now."""
-        raise NotImplementedError
 
     def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
         user, group = (self.user.pw_uid, self.user.pw_gid) if self.user is not None else (-1, -1)
