@@ -155,16 +155,14 @@ def difference(pieces: Sequence[bytes], state_vector: bytes) -> bytes:
         raise EngineRefused(f"The stored document cannot be cut: {error}") from error
 
 
-def read(state: bytes, roots: Sequence[str]) -> int:
+def read(document: pycrdt.Doc[Any], roots: Sequence[str]) -> int:
     """Read everything below the map roots named, as an application would; returns how many values there were.
 
     Some bytes make this hang for ever in C code: the caller has a deadline.
 
     Raises:
-        EngineRefused: the engine does not take the state.
         Unreadable: nested deeper than MAX_READ_DEPTH.
     """
-    document = load(state)
     return sum(_read(document.get(root, type=pycrdt.Map), 0) for root in roots)
 
 

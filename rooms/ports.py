@@ -52,6 +52,9 @@ class Peer(Protocol):
     def ask(self, question: int, state_vector: bytes) -> None:
         """Ask for all that is missing from *state_vector*; the answer is submitted with the same *question*."""
 
+    def warn(self, code: str, message: str, elements: Sequence[str]) -> None:
+        """Say something about what was taken and stays; a protocol without words for it says nothing."""
+
     def refuse(self, code: str, message: str) -> None:
         """Say that nothing more is taken from this client, for good, and end the connection."""
 

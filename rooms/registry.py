@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -60,6 +60,8 @@ class _Visitor:
     def ask(self, question: int, state_vector: bytes) -> None:
         """It cannot be asked: answer with nothing, so that what waited is refused."""
         self._room.submit(Submission(self, EMPTY_UPDATE, lambda _: None, answers=question))
+
+    def warn(self, code: str, message: str, elements: Sequence[str]) -> None: ...
 
     def refuse(self, code: str, message: str) -> None: ...
 

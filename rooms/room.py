@@ -542,6 +542,16 @@ class Room:
 
     # -- upkeep --------------------------------------------------------------------------------------------------
 
+    @property
+    def audited(self) -> Position:
+        """What the room has up to here was read once by a worker, or came from the log."""
+        return self._upkeep.audited
+
+    def warn(self, code: str, message: str, elements: Sequence[str]) -> None:
+        """Tell everybody here of something that was taken and will not be shown."""
+        for peer in self.peers:
+            peer.warn(code, message, elements)
+
     def cut_poisoner(self, row: LoggedUpdate) -> None:
         """A worker found the row that makes the document unreadable: its client id is dead here, its sender is cut."""
         if row.client is not None:

@@ -6,6 +6,7 @@ Source: docs/protocol.md, W1, W6 to W9.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from rooms import engine
@@ -64,13 +65,17 @@ def cut_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str,
 
 
 def audit_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-    """[pieces…] → {values}: read the document below our schema's roots; poison makes it late.
+    """[pieces…] → {values, excess}: read the document below our schema's roots; poison makes it late.
 
     Other roots are left alone: what hangs a reader of an Array may be honest text to one who expects Text.
+    `excess` has `{limit, message, elements}` for each limit of the schema that the document passes.
     """
-    from canvas import schema  # here, since only workers read documents
+    from canvas import document, schema  # here, since only workers read documents
+    from canvas.excess import excess
 
-    return {"values": engine.read(engine.merge(buffers), tuple(schema.ROOTS.values()))}, []
+    loaded = engine.load(engine.merge(buffers))
+    values = engine.read(loaded, tuple(schema.ROOTS.values()))
+    return {"values": values, "excess": [asdict(one) for one in excess(document.read(loaded))]}, []
 
 
 async def inspect_update(workers: WorkerPort, update: bytes) -> Inspection:

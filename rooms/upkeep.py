@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from rooms.errors import TaskFailed, WorkerTimeout
 from rooms.history import History, Prefix
@@ -30,6 +31,9 @@ class Kept(Protocol):
 
     def cut_poisoner(self, row: LoggedUpdate) -> None:
         """The document cannot be read from this row on: whoever sent it is cut (RULE W)."""
+
+    def warn(self, code: str, message: str, elements: Sequence[str]) -> None:
+        """Tell everybody in the room of something that was taken and will not be shown."""
 
 
 class Upkeep:
@@ -64,10 +68,17 @@ class Upkeep:
         self._audit_due: asyncio.TimerHandle | None = None
         self._auditing = False
         self._audited = Position(0)
+        self._told: set[str] = set()
+        """The limits of the schema that the design passes, as the people in the room were told."""
         self._unreadable = False
         """Poison was found: it stays in the log, and looking for it at each edit would keep a worker busy for good."""
         self._readable = room.history.prefix
         """The prefix at the last good audit: poison is looked for from there, since a newer one may hold it."""
+
+    @property
+    def audited(self) -> Position:
+        """Everything up to here was read once."""
+        return self._audited
 
     def loaded(self) -> None:
         """The room was read from the log: what it has was audited when it was written."""
@@ -128,8 +139,11 @@ class Upkeep:
         room = self._room
         head, prefix = room.history.head, room.history.prefix
         try:
-            await self._workers.call("audit", {}, room.history.pieces(), deadline_seconds=AUDIT_DEADLINE_SECONDS)
+            answer, _ = await self._workers.call(
+                "audit", {}, room.history.pieces(), deadline_seconds=AUDIT_DEADLINE_SECONDS
+            )
             self._readable = prefix
+            self._tell_excess(cast(list[dict[str, Any]], answer["excess"]))
         except (WorkerTimeout, TaskFailed):
             await self._find_poisoner(head)
         except Exception:
@@ -139,6 +153,13 @@ class Upkeep:
             self._auditing = False
         if room.history.head > head:
             self._audit_soon()
+
+    def _tell_excess(self, excess: Sequence[Mapping[str, Any]]) -> None:
+        """Say once of each limit of the schema that the design has passed it (RULE L6)."""
+        for one in excess:
+            if one["limit"] not in self._told:
+                self._room.warn("limit_exceeded", one["message"], one["elements"])
+        self._told = {one["limit"] for one in excess}
 
     async def _find_poisoner(self, head: Position) -> None:
         room = self._room

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pycrdt
@@ -97,6 +98,8 @@ class Gone:
 
     def ask(self, question: int, state_vector: bytes) -> None:
         self.asked.append(question)
+
+    def warn(self, code: str, message: str, elements: Sequence[str]) -> None: ...
 
     def refuse(self, code: str, message: str) -> None: ...
 

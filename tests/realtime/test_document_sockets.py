@@ -17,6 +17,7 @@ from rooms.errors import RoomError
 from rooms.permissions import ALLOWED, Grant, Role, User
 from storage.keys import DesignId, DocumentKey, Position, UserId
 from tests.harness.live_server import BRAND, Server, live_server
+from tests.harness.processes import until
 from tests.harness.raw_socket import RawSocket, raw_socket
 
 EMPTY = b"\x00\x00"
@@ -371,3 +372,54 @@ async def test_a_slow_reader_is_sent_the_log_again_in_place(server: Server) -> N
         assert theirs.value == mine.value
         behind = server.live.metrics.slow_peers.labels("behind")._value.get()
         assert behind >= 1
+
+
+async def test_whoever_passes_a_limit_of_the_schema_is_told_which_and_the_update_stays(server: Server) -> None:
+    """Rule L6: too many layers, or too long a text, by a client that does not know our schema's limits."""
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    elements = doc.get("el", type=pycrdt.Map)
+
+    def layer(index: int) -> pycrdt.Map[Any]:
+        return pycrdt.Map({"t": "shape", "p": ["front", f"a{index:05}"]})
+
+    def change(make: Any) -> bytes:
+        before = doc.get_state()
+        with doc.transaction():
+            make()
+        return doc.get_update(before)
+
+    async def told(socket: RawSocket) -> dict[str, Any]:
+        refused = await socket.until("refused")
+        assert refused.data[1]["code"] == "limit_exceeded"
+        assert refused.data[1]["permanent"] is False
+        return dict(refused.data[1])
+
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as ben:
+        await join(ada)
+        await join(ben)
+        for start in range(0, 5001, 500):
+            some = {f"e{index:05}": layer(index) for index in range(start, min(start + 500, 5001))}
+            many = change(lambda: elements.update(some))  # noqa: B023 - called at once
+            await ada.emit(ROOM, "sync-update", many, number=start)
+            assert (await ada.acknowledged(start))[0]["ok"]
+        for socket in (ada, ben):
+            warning = await told(socket)
+            assert "5,000 layers" in warning["message"]
+            assert warning["elements"] == ["e05000"]
+        long = change(lambda: elements["e00000"].update({"t": "text", "txt": pycrdt.Text("x" * 10_001)}))
+        await ada.emit(ROOM, "sync-update", long, number=9)
+        assert (await ada.acknowledged(9))[0]["ok"]
+        warning = await told(ben)
+        assert "10,000 characters" in warning["message"]
+        assert warning["elements"] == ["e00000"]
+
+        # below the limit again, and above it anew: told again, but of the text, which did not change, not twice
+        await ada.emit(ROOM, "sync-update", change(lambda: elements["e00001"].update({"del": True})), number=10)
+        assert (await ada.acknowledged(10))[0]["ok"]
+        room = await server.rooms.open(KEY)
+        await until(lambda: room.audited == room.head, "the audit of the last change")
+        await ada.emit(ROOM, "sync-update", change(lambda: elements["e00001"].update({"del": False})), number=11)
+        assert (await ada.acknowledged(11))[0]["ok"]
+        assert "layers" in (await told(ben))["message"]
+        rows = await server.log.read(KEY, Position(0))
+        assert len(rows) == 11 + 3

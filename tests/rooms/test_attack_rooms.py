@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -48,6 +48,9 @@ class Listener:
 
     def ask(self, question: int, state_vector: bytes) -> None:
         self.asked.append(question)
+
+    def warn(self, code: str, message: str, elements: Sequence[str]) -> None:
+        self.told.append(code)
 
     def refuse(self, code: str, message: str) -> None:
         self.told.append(code)

@@ -115,7 +115,8 @@ export class OpenDesign {
       ...(view === undefined ? {} : { view }),
       onRefused: (why) => void this.#startAfresh(why),
       onNotice: (why) => {
-        if (why.permanent === false) toast({ kind: 'bad', title: 'A change was put right', text: why.message });
+        if (why.permanent !== false) return;
+        toast({ kind: 'bad', title: why.code === 'limit_exceeded' ? 'Too much for this design' : 'A change was put right', text: why.message });
       },
     });
   }

@@ -1,0 +1,239 @@
+"""DocumentPeer: what every protocol does alike with a room: submit, answer, follow, and resume after being behind.
+
+A protocol says how its frames look; when they are sent is decided here (RULES S1, S5, O1, O2, O4).
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import ClassVar, Protocol
+
+from realtime.outbox import Outbox
+from rooms.errors import NotPermitted, RoomError
+from rooms.history import EMPTY_UPDATE
+from rooms.inbox import Submission
+from rooms.metrics import Metrics
+from rooms.permissions import Grant
+from rooms.ports import Announced, Relayed
+from rooms.room import Room
+from storage.keys import Epoch, Position
+
+log = logging.getLogger(__name__)
+
+
+class Connection(Protocol):
+    """What a document needs of the socket below it."""
+
+    id: str
+    outbox: Outbox
+
+    def background(self, work: Coroutine[None, None, None]) -> None:
+        """Run *work* for as long as the connection lives; its failure costs this connection only."""
+
+    def leave(self, name: str) -> None:
+        """Forget a document that has ended."""
+
+
+class DocumentPeer(abc.ABC):
+    """One client of one room: a `rooms.ports.Peer`, whatever protocol it speaks."""
+
+    protocol: ClassVar[str]
+
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        room: Room,
+        grant: Grant,
+        metrics: Metrics,
+        inbox_wait_seconds: float,
+    ) -> None:
+        self.id = f"{connection.id}{name}"
+        self.grant = grant
+        self.room = room
+        self.name = name
+        self.outbox = connection.outbox
+        self.ended = False
+        self._connection = connection
+        self._metrics = metrics
+        self._inbox_wait_seconds = inbox_wait_seconds
+        self._following = False
+        self._position = Position(0)
+        self._resuming = False
+
+    # -- how a protocol says it ----------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def encode_updates(self, relayed: Relayed) -> bytes:
+        """Frames with the rows of *relayed*; one encoding serves all peers of a room that speak this protocol."""
+
+    @abc.abstractmethod
+    def encode_presence(self, data: bytes) -> bytes:
+        """A frame with one awareness update."""
+
+    @abc.abstractmethod
+    def ask(self, question: int, state_vector: bytes) -> None:
+        """Ask for all that is missing from *state_vector* (`rooms.ports.Peer.ask`)."""
+
+    @abc.abstractmethod
+    def say_refused(self, code: str, message: str) -> None:
+        """Say that something was not taken; the peer stays for reading."""
+
+    @abc.abstractmethod
+    def say_ended(self, code: str, message: str) -> None:
+        """Say that nothing more is taken for good, and end this document or the connection, as the protocol can."""
+
+    @abc.abstractmethod
+    def warn(self, code: str, message: str, elements: Sequence[str]) -> None:
+        """Say something about what was taken and stays (`rooms.ports.Peer.warn`)."""
+
+    # -- what the client sends -----------------------------------------------------------------------------------
+
+    async def submit(
+        self, update: bytes, on_settled: Callable[[Position | RoomError], None], answers: int | None = None
+    ) -> None:
+        """Hand one update to the room; it returns once the next may be read (RULE O4)."""
+        if self.room.full:
+            try:
+                async with asyncio.timeout(self._inbox_wait_seconds):
+                    await self.room.place()
+            except TimeoutError:
+                self.rejoin("overloaded", "The design takes no more updates at the moment.")
+                return
+        submission = Submission(self, update, on_settled, answers=answers)
+        await self.room.read_ahead(submission)
+        if not self.ended:
+            self.room.submit(submission)
+
+    def refused(self, error: RoomError) -> None:
+        """Not taken: say it; then stay for reading, come back, or end for good (RULES S6, D6)."""
+        if self.ended:
+            return
+        if error.retryable:
+            self.rejoin(error.code, error.message)
+        elif isinstance(error, NotPermitted):
+            self.say_refused(error.code, error.message)
+        else:
+            self.refuse(error.code, error.message)
+
+    def settle_answer(self, result: Position | RoomError) -> None:
+        """How the answer to a question of ours ended."""
+        if isinstance(result, RoomError):
+            self.refused(result)
+
+    def answers_nothing(self, question: int) -> None:
+        """Who has gone has nothing more: what waits for its answer is decided without it."""
+        self.room.submit(Submission(self, EMPTY_UPDATE, lambda _: None, answers=question))
+
+    # -- following the room --------------------------------------------------------------------------------------
+
+    async def answer(
+        self, state_vector: bytes, encode: Callable[[Epoch, Position, bytes], bytes], resume: object = None
+    ) -> None:
+        """Send everything that the client lacks, and follow the room from there (RULES S1, S5).
+
+        Args:
+            encode: one complete update for a position as a frame; rows after the position follow in the same write.
+            resume: `{epoch, position}` of a client that has everything up to there.
+        """
+        room = self.room
+        match resume:
+            case {"epoch": int(epoch), "position": int(position)} if epoch == room.epoch and 0 <= position <= room.head:
+                start, update = Position(position), EMPTY_UPDATE
+            case _:
+                try:
+                    prefix = await room.state_for(state_vector)
+                except RoomError as error:
+                    self.refuse(error.code, error.message)
+                    return
+                start, update = prefix.position, prefix.state
+        if self.ended:
+            return
+        answer = encode(room.epoch, start, update)
+        rows = room.history.after(start)
+        self._position = start
+        if rows is None:  # folded meanwhile, or older than the prefix: the rest comes from the log
+            self.outbox.write(answer)
+            self._follow_later()
+            return
+        self._following = True
+        if rows:
+            relayed = Relayed(room.epoch, Position(start + 1), room.head, rows)
+            answer += self.encode_updates(relayed)
+            self._position = relayed.last
+        self.outbox.write(answer)
+
+    def send_updates(self, relayed: Relayed) -> None:
+        if not self._following:
+            return
+        if self.outbox.congested:
+            self._metrics.slow_peers.labels("behind").inc()
+            self._follow_later()
+            return
+        frame = relayed.frames.get(self.protocol)
+        if frame is None:
+            frame = relayed.frames[self.protocol] = self.encode_updates(relayed)
+        self.outbox.write(frame)
+        self._position = relayed.last
+
+    def send_presence(self, announced: Announced) -> None:
+        frame = announced.frames.get(self.protocol)
+        if frame is None:
+            frame = announced.frames[self.protocol] = self.encode_presence(announced.data)
+        self.outbox.write_volatile(frame)
+
+    def _follow_later(self) -> None:
+        """Stop following the room, and send the log from the last written position once the peer has read (RULE O2)."""
+        self._following = False
+        if not self._resuming:
+            self._resuming = True
+            self._connection.background(self._resume())
+
+    async def _resume(self) -> None:
+        try:
+            while not self.ended and await self.outbox.drained():
+                after = self._position
+                rows = await self.room.rows_after(after)
+                if self._position != after:
+                    continue  # a step 1 was answered meanwhile
+                if rows is None or self.ended:
+                    return
+                if rows:
+                    relayed = Relayed(self.room.epoch, Position(after + 1), Position(after + len(rows)), rows)
+                    self.outbox.write(self.encode_updates(relayed))
+                    self._position = relayed.last
+                if self._position == self.room.head:  # no await between this look and what follows
+                    self._following = True
+                    self._metrics.slow_peers.labels("caught_up").inc()
+                    return
+        finally:
+            self._resuming = False
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def refuse(self, code: str, message: str) -> None:
+        """Permanent: a stock client does not come back by itself (RULE S6)."""
+        if not self.ended:
+            self.say_ended(code, message)
+            self.end()
+
+    def rejoin(self, code: str, message: str) -> None:
+        """Close the transport below: whatever is passing brings the client back."""
+        if self.outbox.closing:
+            return
+        log.info("connection asked to come back", extra={"code": code, "peer": self.id})
+        self.close_passing(code, message)
+
+    def close_passing(self, code: str, message: str) -> None:
+        self.outbox.close()
+
+    def end(self) -> None:
+        """The document has ended for this client, whoever wished it."""
+        if not self.ended:
+            self.ended = True
+            self._following = False
+            self.room.detach(self.id)
+            self._connection.leave(self.name)
