@@ -39,8 +39,8 @@ bench: $(VENV)/.dev static/dist/.built ## benchmarks, one JSON line each, then a
 	@tests/harness/machine.sh
 	@$(PY) -m bench
 
-bench-rivals: $(VENV)/.dev node_modules/.installed ## beside the npm package's own server, in the same run
-	@$(PY) -m bench --only latency
+bench-rivals: $(VENV)/.dev bench/rivals/node_modules/.installed ## beside other servers, under one load (ARGS='--plans join --rounds 1')
+	@$(PY) -m bench.rivals $(ARGS)
 
 migrate: $(VENV)/.runtime ## bring the database to the newest schema
 	@$(PY) -m realtime migrate
@@ -50,7 +50,7 @@ lock: $(VENV)/.dev ## resolve the locks anew from pyproject.toml
 	@$(VENV)/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what was built
-	@rm -rf $(VENV) node_modules static/dist static/src/generated
+	@rm -rf $(VENV) node_modules bench/rivals/node_modules static/dist static/src/generated
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Luneo Live needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
@@ -66,6 +66,10 @@ $(VENV)/.dev: requirements-dev.lock | $(VENV)/bin/python
 
 node_modules/.installed: package-lock.json
 	@npm ci --silent --no-audit --no-fund
+	@touch $@
+
+bench/rivals/node_modules/.installed: bench/rivals/package-lock.json
+	@npm ci --silent --no-audit --no-fund --prefix bench/rivals
 	@touch $@
 
 static/src/generated/schema.ts: canvas/schema.json canvas/products.json canvas/codegen.py | $(VENV)/.runtime

@@ -20,6 +20,7 @@ from realtime.bus import LocalBus
 from realtime.door import Door
 from realtime.http.parts import HttpMetrics, Parts
 from realtime.http.server import build_app
+from realtime.loop_watch import LoopWatch
 from realtime.namespaces import register
 from realtime.outbox import OutboxLimits
 from realtime.protocols.socketio_wire import LiveServer, SocketLimits
@@ -134,6 +135,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
         blobs = Blobs(settings.blob_dir)
         await blobs.sweep()
         metrics = Metrics()
+        await enter(LoopWatch(metrics))
         cookie_key = await Secrets(database).ensure(COOKIE_KEY, lambda: os.urandom(COOKIE_KEY_BYTES))
         jwks = await enter(Jwks(settings.jwks_url)) if settings.jwks_url else None
         authenticator = Authenticator(settings, cookie_key, jwks)

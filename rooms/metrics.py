@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+LAG_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -35,3 +36,14 @@ class Metrics:
         )
         self.messages = Counter("luneo_chat_messages", "Chat messages stored", registry=self.registry)
         self.renders = Counter("luneo_renders", "Pictures composited", registry=self.registry)
+        self.loop_lag_seconds = Histogram(
+            "luneo_loop_lag_seconds",
+            "How late the event loop came to a timer",
+            buckets=LAG_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.loop_lag_max_seconds = Gauge(
+            "luneo_loop_lag_max_seconds",
+            "The longest of these since this was read last, whoever read it",
+            registry=self.registry,
+        )
