@@ -62,7 +62,6 @@ class _Client:
         "id",
         "last",
         "left_here",
-        "previous",
         "raw",
         "source",
         "source_clock",
@@ -85,8 +84,6 @@ class _Client:
         """The highest clock that came from the source, or from the last one."""
         self.last: str | bytes | None = None
         """The source that ended it."""
-        self.previous: str | bytes | None = None
-        """The source before this one, which lost it to a newer connection."""
         self.user: User | None = None
         """The person behind the connection; None for people of other nodes."""
         self.user_id: str | None = None
@@ -129,6 +126,9 @@ class Presence:
         """Ids that nobody holds, and since when, oldest first."""
         self._bound: dict[str, int] = {}
         """Connection → its client id."""
+        self._lost: dict[str, int] = {}
+        """Connection → the id that it had until another connection or node took it over: perhaps it is this client
+        still. It is not new any more: of other ids it was told, and repeats them."""
         self._dirty: dict[int, None] = {}
         self._ends = 0
         """How many ids ended; orders ends and arrivals."""
@@ -185,6 +185,7 @@ class Presence:
         self._owed.pop(connection_id, None)
         self._came.pop(connection_id, None)
         self._joining.pop(connection_id, None)
+        self._lost.pop(connection_id, None)
         client_id = self._bound.pop(connection_id, None)
         if client_id is None:
             return False
@@ -218,9 +219,7 @@ class Presence:
                 known = client.clock if isinstance(client.source or client.last, str) else client.source_clock
                 if state is None or clock <= known:
                     continue
-                if isinstance(client.source, str):
-                    self._bound.pop(client.source, None)
-                client.previous = client.source
+                self._lose(client)
                 client.source = node
                 client.user = None
                 self._gone.pop(client_id, None)
@@ -282,9 +281,9 @@ class Presence:
         for client in changed:
             if isinstance(client.source, str) and client.clock != client.source_clock:
                 left_out.setdefault(client.source, set()).add(client.id)
-            loser = client.previous
-            if isinstance(loser, str) and loser in self._came and loser not in self._bound:
-                left_out.setdefault(loser, set()).add(client.id)  # perhaps it is this client still
+        for loser, lost in self._lost.items():
+            if lost in self._dirty:
+                left_out.setdefault(loser, set()).add(lost)
         if self._joining:
             for client in changed:
                 owner = client.owner() if client.is_there else None
@@ -335,18 +334,20 @@ class Presence:
         client = self._clients.get(client_id)
         if client is None:
             return True
+        lost = self._lost.get(connection_id)
         same = client.owner() == user.id
         if client.source is None:
             # Nobody holds it. Somebody else (a program without a cookie is a new guest each time) comes back with any
             # clock, if it was gone before this connection came; otherwise this may be a late repetition of who left,
             # and what is repeated is older than the removal.
-            fresh = own is None and (same or client.ended_at <= self._came[connection_id])
+            fresh = own is None and lost in (None, client_id)
+            fresh = fresh and (same or client.ended_at <= self._came[connection_id])
             return fresh or clock >= client.clock
         if not same:
             return False
         # One person, two connections: one that is new is believed; otherwise who raises the clock, which a connection
         # that only repeats never does.
-        return (own is None and client.previous != connection_id) or clock > client.clock
+        return (own is None and lost is None) or clock > client.clock
 
     def _bind(self, connection_id: str, user: User, client_id: int, now: float) -> _Client:
         before = self._bound.get(connection_id)
@@ -359,15 +360,20 @@ class Presence:
             withdrawn = self._clients[before]
             withdrawn.last, withdrawn.source, withdrawn.left_here = connection_id, None, True
             self._gone[before] = now
-        if isinstance(client.source, str):
-            self._bound.pop(client.source, None)
-        client.previous = client.source
+        self._lose(client)
+        self._lost.pop(connection_id, None)
         client.source = connection_id
         client.user, client.user_id = user, user.id
         self._bound[connection_id] = client_id
         self._joining.pop(connection_id, None)
         self._gone.pop(client_id, None)
         return client
+
+    def _lose(self, client: _Client) -> None:
+        """Another connection or node takes *client* over from a connection of this node, if one has it."""
+        if isinstance(client.source, str):
+            self._bound.pop(client.source, None)
+            self._lost[client.source] = client.id
 
     def _end(self, client: _Client, now: float) -> bool:
         client.owner()

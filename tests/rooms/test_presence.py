@@ -357,6 +357,38 @@ def test_a_client_whose_id_another_node_took_does_not_hear_it() -> None:
     assert told(presence)[7] == (10, {"n": 3, "user": {"id": "ada", "color": "#aa0000"}})
 
 
+def test_a_client_whose_id_another_node_took_does_not_take_its_neighbours_by_repeating_them() -> None:
+    """Rules P2, P7: Ada's tab repeats her other window, living or gone, while a late word of a node holds its id; once
+    it had another id, it would have heard of itself."""
+    presence = Presence()
+    presence.heard("tab", ADA, frame((7, 5, {"n": 1})), 0)
+    presence.heard("window", ADA, frame((9, 5, {"n": 1})), 0)
+    told(presence)
+    presence.heard_from_node(NODE, frame((7, 8, {"n": 0, "user": {"id": "ada"}})), 0)
+    assert not presence.heard("tab", ADA, frame((9, 5, {"n": 1})), 0)
+    presence.heard_from_node(NODE, frame((7, 9, {"n": 0, "user": {"id": "ada"}})), 0)
+    tick = presence.tick(0)
+    assert tick is not None
+    assert tick.exceptions == {"tab": None}
+    presence.left("window", 0)
+    told(presence)
+    assert not presence.heard("tab", ADA, frame((9, 5, {"n": 1})), 0)
+    assert presence.heard("tab", ADA, frame((7, 10, {"n": 2})), 0)
+    assert told(presence) == {7: (10, {"n": 2, "user": {"id": "ada", "color": "#aa0000"}})}
+
+
+def test_an_id_that_went_through_several_hands_is_told_to_none_of_them() -> None:
+    """Rule P7: each that had it may be its client still."""
+    presence = Presence()
+    presence.heard("a", ADA, frame((7, 5, {"n": 1})), 0)
+    told(presence)
+    presence.heard_from_node(NODE, frame((7, 8, {"n": 0, "user": {"id": "ada"}})), 0)
+    presence.heard_from_node(b"node-3rd", frame((7, 9, {"n": 0, "user": {"id": "ada"}})), 0)
+    tick = presence.tick(0)
+    assert tick is not None
+    assert tick.exceptions == {"a": None}
+
+
 def test_who_joins_does_not_hear_an_older_self() -> None:
     """Rule P7: ids of the same person follow once its own is known."""
     presence = Presence()
