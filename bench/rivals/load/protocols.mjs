@@ -26,7 +26,6 @@ class Client {
     this.hooks = hooks
     this.joined = false
     this.startedAt = performance.now()
-    this.joinBytes = 0
     this.wire = new Wire({
       host: target.host, port: target.port, path: this.path(target),
       onOpen: () => this.hello(),
@@ -35,12 +34,10 @@ class Client {
     })
   }
 
-  join(bytes) {
+  join(buffer, start, end) {
     if (this.joined) return
     this.joined = true
-    this.joinBytes = bytes
-    this.joinedAt = performance.now()
-    this.hooks.onJoin?.(this)
+    this.hooks.onJoin?.(this, buffer, start, end)
   }
 
   send(prepared) { this.wire.write(prepared) }
@@ -57,7 +54,7 @@ class YWebsocket extends Client {
 
   receive(opcode, buffer, start, end) {
     if (buffer[start] === 0 && buffer[start + 1] === 0) this.wire.write(frame(BINARY, sync(1, EMPTY_UPDATE)))
-    else if (buffer[start] === 0 && buffer[start + 1] === 1 && !this.joined) this.join(end - start)
+    else if (buffer[start] === 0 && buffer[start + 1] === 1 && !this.joined) this.join(buffer, start, end)
     else this.hooks.onPayload?.(this, buffer, start, end, buffer[start] === 1)
   }
 }
@@ -83,7 +80,7 @@ class Hocuspocus extends Client {
     const kind = buffer[at]
     if (kind === 2) this.wire.write(frame(BINARY, sync(0, EMPTY_STATE_VECTOR, this.room)))
     else if ((kind === 0 || kind === 4) && buffer[at + 1] === 0) this.wire.write(frame(BINARY, sync(1, EMPTY_UPDATE, this.room)))
-    else if ((kind === 0 || kind === 4) && buffer[at + 1] === 1 && !this.joined) this.join(end - start)
+    else if ((kind === 0 || kind === 4) && buffer[at + 1] === 1 && !this.joined) this.join(buffer, start, end)
     else this.hooks.onPayload?.(this, buffer, start, end, kind === 1)
   }
 }
@@ -104,7 +101,7 @@ class YSocketIo extends Client {
     if (opcode === BINARY) {
       const kind = this.expects
       this.expects = null
-      if (kind === 'ack') this.join(end - start)
+      if (kind === 'ack') this.join(buffer, start, end)
       else if (kind !== 'step1') this.hooks.onPayload?.(this, buffer, start, end, kind === 'awareness')
       return
     }

@@ -32,7 +32,7 @@ async function open(target, rooms, hooks, { parallel = 32, deadline = 30_000, al
   let joined = 0
   let failure = null
   const ready = new Map()
-  const all = { ...hooks, onJoin: (c) => { joined++; ready.set(c.room, true); hooks.onJoin?.(c) }, onClose: (c, why) => { failure ??= String(why); hooks.onClose?.(c, why) } }
+  const all = { ...hooks, onJoin: (c, ...state) => { joined++; ready.set(c.room, true); hooks.onJoin?.(c, ...state) }, onClose: (c, why) => { failure ??= String(why); hooks.onClose?.(c, why) } }
   const until = performance.now() + deadline
   for (let i = 0; i < rooms.length; i++) {
     while (alone && ready.get(rooms[i]) === false && !failure && performance.now() < until) await sleep(1)
@@ -252,41 +252,48 @@ export async function awareness(target, { N = 50, R = 10, T = 6, warm = 2, echo 
   return result
 }
 
-/** A document with a history is uploaded (unless `load` is 0: it is already there), then `clients` join at once. */
-export async function join(target, { clients: count = 50, layers = 2000, edits = 20000, load = 1 }) {
-  const updates = history(layers, edits)
-  const size = updates.reduce((n, u) => n + u.length, 0)
-  let loadMs = null
-  let keeper = null
-  if (load) {
-    const t = performance.now()
-    ;[keeper] = await open(target, [target.room], {})
-    for (const u of updates) { keeper.send(keeper.update(u)); await sleep(2) }
-    // Joined by a second client until the server's answer has everything: then the upload is applied.
-    let last = -1
-    for (let tries = 0; tries < 200; tries++) {
-      const [probe] = await open(target, [target.room], {})
-      probe.close()
-      if (probe.joinBytes === last && last > size / 20) break
-      last = probe.joinBytes
-      await sleep(100)
+/** A document with a history is uploaded, then `clients` join at once. A client has joined when it has the last edit of that
+ *  history: a server may send a state that is older and the edits after it. */
+export async function join(target, { clients: count = 50, layers = 2000, edits = 20000 }) {
+  const updates = [...history(layers, edits), ...mapUpdates(0, 1, () => marker(0, 0))]
+  const last = Buffer.from(marker(0, 0))
+  const enter = async (clients, parallel) => {
+    const times = new Samples(clients)
+    let bytes = 0
+    const look = (client, buffer, start, end) => {
+      bytes += end - start
+      if (client.complete || !buffer.subarray(start, end).includes(last)) return
+      client.complete = true
+      times.add(performance.now() - client.startedAt)
     }
-    loadMs = round(performance.now() - t, 0)
-    await sleep(500)
+    const all = await open(target, Array(clients).fill(target.room), { onJoin: look, onPayload: look }, { parallel, alone: false })
+    const until = performance.now() + (clients === 1 ? 100 : 30_000)
+    while (times.n < clients && performance.now() < until) await sleep(2)
+    return { all, times, bytes }
   }
+  const began = performance.now()
+  const [keeper] = await open(target, [target.room], {})
+  for (const u of updates) { keeper.send(keeper.update(u)); await sleep(2) }
+  for (let there = false, tries = 0; !there; tries++) {
+    if (tries === 100) throw new Error('the design was not there after its upload')
+    const probe = await enter(1, 1)
+    probe.all[0].close()
+    there = probe.times.n === 1
+  }
+  const loadMs = round(performance.now() - began, 0)
+  await sleep(500)
   const meter = new Meter(target.pid)
   await loopLag(target)
   meter.start()
-  const times = new Samples(count)
-  let bytes = 0
-  const all = await open(target, Array(count).fill(target.room), {
-    onJoin: (c) => { times.add(c.joinedAt - c.startedAt); bytes += c.joinBytes },
-  }, { parallel: count + 1, alone: false })
+  const { all, times, bytes } = await enter(count, count + 1)
   const figures = meter.stop()
   figures.loopLagMs = await loopLag(target)
   all.forEach((c) => c.close())
-  keeper?.close()
-  return { uploadBytes: size, loadMs, clients: count, stateBytes: round(bytes / count, 0), allMs: round(figures.wall * 1000, 0), ...times.summary(), ...figures }
+  keeper.close()
+  return {
+    uploadBytes: updates.reduce((n, u) => n + u.length, 0), loadMs, clients: count, lost: count - times.n,
+    stateBytes: round(bytes / count, 0), allMs: round(figures.wall * 1000, 0), ...times.summary(), ...figures,
+  }
 }
 
 /** C connections that do nothing: what one costs in memory, how fast they come in, what holding them costs. */
