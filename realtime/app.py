@@ -23,7 +23,8 @@ from realtime.http.server import build_app
 from realtime.loop_watch import LoopWatch
 from realtime.namespaces import register
 from realtime.outbox import OutboxLimits
-from realtime.protocols.socketio_wire import LiveServer, SocketLimits
+from realtime.protocols.connection import SocketLimits
+from realtime.protocols.socketio_wire import LiveServer
 from realtime.redis_bus import RedisBus
 from realtime.security import Security
 from realtime.settings import Settings

@@ -9,6 +9,9 @@ from __future__ import annotations
 import orjson
 
 TEXT, BINARY = 1, 2
+CLOSE = 8
+MAX_REASON_BYTES = 123
+PING = b"\x89\x00"
 _PLACEHOLDER = b'{"_placeholder":true,"num":0}'
 
 
@@ -20,6 +23,12 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
     if length < 65536:
         return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+
+
+def close(code: int, reason: str) -> bytes:
+    """A close frame; of *reason* as much as fits."""
+    cut = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore").encode()
+    return websocket_frame(CLOSE, code.to_bytes(2, "big") + cut)
 
 
 def connected(namespace: bytes, sid: str) -> bytes:

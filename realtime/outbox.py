@@ -25,15 +25,23 @@ class OutboxLimits:
 class Outbox:
     """Writes whole frames to a transport. No method waits but `drained`, and none raises."""
 
+    __slots__ = ("_finished", "_limits", "_transport", "_watch", "_written")
+
     def __init__(self, transport: asyncio.Transport, limits: OutboxLimits) -> None:
         self._transport = transport
+        self._finished = False
         self._limits = limits
         self._written = 0
         self._watch: asyncio.TimerHandle | None = None
 
     @property
     def closing(self) -> bool:
-        return self._transport.is_closing()
+        return self._finished or self._transport.is_closing()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the peer to read."""
+        return self._transport.get_write_buffer_size()
 
     @property
     def congested(self) -> bool:
@@ -43,7 +51,7 @@ class Outbox:
     def write(self, frames: bytes) -> None:
         """Write whole frames; over `hard_bytes` the connection ends."""
         transport = self._transport
-        if transport.is_closing():
+        if self.closing:
             return
         transport.write(frames)
         self._written += len(frames)
@@ -66,6 +74,11 @@ class Outbox:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.2)
         return False
+
+    def finish(self, frames: bytes) -> None:
+        """Write the last frames there are: what is written later is dropped; the transport stays, to be closed."""
+        self.write(frames)
+        self._finished = True
 
     def close(self) -> None:
         """Write what is buffered, then end the transport: passing, the client comes back."""

@@ -14,6 +14,8 @@ BYTE_SECONDS = 0.4e-6
 class Pace:
     """A bucket of the loop's time, filled at *share*; no frame is refused or dropped, it is read later (RULE S9)."""
 
+    __slots__ = ("_clock", "_credit", "_full_at", "_share")
+
     def __init__(self, burst_seconds: float, share: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._credit = burst_seconds / share
         self._share = share
@@ -21,10 +23,13 @@ class Pace:
         self._full_at = 0.0
         """When the bucket will be full again, if nothing more comes."""
 
-    def count(self, size: int) -> None:
-        """Count one frame of *size* bytes or characters."""
-        cost = FRAME_SECONDS + size * BYTE_SECONDS
-        self._full_at = max(self._full_at, self._clock()) + cost / self._share
+    def count(self, size: int, frames: int = 1) -> None:
+        """Count frames of *size* bytes or characters together."""
+        self.charge(frames * FRAME_SECONDS + size * BYTE_SECONDS)
+
+    def charge(self, seconds: float) -> None:
+        """Count work of so many seconds that frames do not show."""
+        self._full_at = max(self._full_at, self._clock()) + seconds / self._share
 
     def pause_seconds(self) -> float:
         """How long not to read now; 0 while there is credit."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -206,9 +206,8 @@ class AddressLimit:
         self._held: Counter[str] = Counter()
         self.connections = 0
 
-    @contextlib.contextmanager
-    def hold(self, address: str) -> Iterator[None]:
-        """Count one connection of *address* while the block runs.
+    def hold(self, address: str) -> Callable[[], None]:
+        """Count one connection of *address* until what is returned is called; call it once.
 
         Raises:
             TooManyConnections: nothing was counted; `retryable`.
@@ -221,10 +220,10 @@ class AddressLimit:
             )
         self._held[address] += 1
         self.connections += 1
-        try:
-            yield
-        finally:
-            self.connections -= 1
-            self._held[address] -= 1
-            if not self._held[address]:
-                del self._held[address]
+        return functools.partial(self._release, address)
+
+    def _release(self, address: str) -> None:
+        self.connections -= 1
+        self._held[address] -= 1
+        if not self._held[address]:
+            del self._held[address]

@@ -20,14 +20,14 @@ from rooms.errors import (
 )
 from rooms.history import EMPTY_UPDATE, History, Prefix
 from rooms.inbox import CatchUp, Heard, Inbox, Submission
-from rooms.inspection import Inspection, decode_state_vector
+from rooms.inspection import Inspection, decode_state_vector, inspect
 from rooms.knowledge import Knowledge, Verdict
 from rooms.metrics import Metrics
 from rooms.peers import Peers
 from rooms.permissions import Action
 from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
-from rooms.tasks import admit_update, inspect_update
+from rooms.tasks import INSPECT_ON_LOOP_BYTES, admit_update, inspect_update
 from rooms.upkeep import Upkeep
 from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Epoch, Position
@@ -208,16 +208,28 @@ class Room:
         if not len(self.peers):
             self.emptied_at = time.monotonic()
 
-    async def state_for(self, state_vector: bytes) -> Prefix:
-        """Everything that a client with *state_vector* lacks of the newest prefix; the rows after it follow.
+    def state_now(self, state_vector: bytes) -> Prefix | None:
+        """Everything that a client with *state_vector* lacks of the newest prefix, and more; the rows after it follow.
+
+        None: so much more that a worker should cut it (`state_for`).
 
         Raises:
             InvalidUpdate: the state vector is not one.
         """
         known = decode_state_vector(state_vector)
         prefix = self.history.prefix
-        if not known or len(prefix.state) < DIFFERENCE_BYTES:
-            return prefix
+        return prefix if not known or len(prefix.state) < DIFFERENCE_BYTES else None
+
+    async def state_for(self, state_vector: bytes) -> Prefix:
+        """The same, without what the client has already, where a worker can say.
+
+        Raises:
+            InvalidUpdate: the state vector is not one.
+        """
+        ready = self.state_now(state_vector)
+        if ready is not None:
+            return ready
+        prefix = self.history.prefix
         try:
             _, (difference,) = await self._workers.call(
                 "difference", {}, [prefix.state, state_vector], deadline_seconds=5
@@ -251,6 +263,16 @@ class Room:
     async def place(self) -> None:
         """Wait until the inbox has room; the sender's connection is not read meanwhile."""
         await self._inbox.place()
+
+    def read_now(self, submission: Submission) -> bool:
+        """Inspect a small update before it is queued; False: it is for a worker, by `read_ahead` (RULE I8)."""
+        if len(submission.update) > INSPECT_ON_LOOP_BYTES:
+            return False
+        try:
+            submission.inspection = inspect(submission.update)
+        except RoomError as error:
+            submission.inspection = error
+        return True
 
     async def read_ahead(self, submission: Submission) -> None:
         """Inspect an update before it is queued: only its own connection waits, here or for a worker (RULE I8)."""

@@ -16,6 +16,7 @@ from realtime.http import assets, catalogue, conversations, designs, docs, docum
 from realtime.http.parts import NEW_GUEST, Parts, set_session_cookie
 from realtime.http.routes import Handler, Route
 from realtime.logs import bound
+from realtime.protocols.websocket import TakenOver
 from realtime.security import AddressLimit, add_page_headers
 from realtime.security import Handler as Next
 
@@ -101,14 +102,14 @@ def _answering(parts: Parts) -> Middleware:
                 response = pages.failure_page(request, parts, failure) or failure.problem()
             route = _template(request)
             seconds = time.perf_counter() - started
-            is_socket = isinstance(response, web.WebSocketResponse)
+            is_socket = isinstance(response, web.WebSocketResponse | TakenOver)
             parts.metrics.requests.labels(route, request.method, str(response.status)).inc()
             if not is_socket:
                 parts.metrics.seconds.labels(route).observe(seconds)
             # the path without its query: a token may stand in it (RULE A9)
             log.log(
                 logging.DEBUG if request.path in QUIET_PATHS else logging.INFO,
-                "socket ended" if is_socket else "request answered",
+                _event(response),
                 extra={
                     "method": request.method,
                     "path": request.path[:200],
@@ -119,6 +120,16 @@ def _answering(parts: Parts) -> Middleware:
             return response
 
     return middleware
+
+
+def _event(response: web.StreamResponse) -> str:
+    match response:
+        case TakenOver():
+            return "socket opened"
+        case web.WebSocketResponse():
+            return "socket ended"
+        case _:
+            return "request answered"
 
 
 def _template(request: web.Request) -> str:
@@ -138,7 +149,16 @@ def _checking(parts: Parts, limit: AddressLimit) -> Middleware:
             return await handler(request)
         if parts.draining:
             raise Draining
-        with limit.hold(security.peer_address(request)):
-            return await handler(request)
+        release = limit.hold(security.peer_address(request))
+        try:
+            response = await handler(request)
+        except BaseException:
+            release()
+            raise
+        if isinstance(response, TakenOver):
+            response.socket.until_lost(release)
+        else:
+            release()
+        return response
 
     return middleware

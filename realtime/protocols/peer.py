@@ -40,6 +40,21 @@ class Connection(Protocol):
 class DocumentPeer(abc.ABC):
     """One client of one room: a `rooms.ports.Peer`, whatever protocol it speaks."""
 
+    __slots__ = (
+        "_connection",
+        "_following",
+        "_inbox_wait_seconds",
+        "_metrics",
+        "_position",
+        "_resuming",
+        "ended",
+        "grant",
+        "id",
+        "name",
+        "outbox",
+        "room",
+    )
+
     protocol: ClassVar[str]
 
     def __init__(
@@ -92,10 +107,17 @@ class DocumentPeer(abc.ABC):
 
     # -- what the client sends -----------------------------------------------------------------------------------
 
-    async def submit(
+    def submit(
         self, update: bytes, on_settled: Callable[[Position | RoomError], None], answers: int | None = None
-    ) -> None:
-        """Hand one update to the room; it returns once the next may be read (RULE O4)."""
+    ) -> Coroutine[None, None, None] | None:
+        """Hand one update to the room; what is returned is to be awaited before the next is read (RULE O4)."""
+        submission = Submission(self, update, on_settled, answers=answers)
+        if self.room.full or not self.room.read_now(submission):
+            return self._submit_later(submission)
+        self.room.submit(submission)
+        return None
+
+    async def _submit_later(self, submission: Submission) -> None:
         if self.room.full:
             try:
                 async with asyncio.timeout(self._inbox_wait_seconds):
@@ -103,7 +125,6 @@ class DocumentPeer(abc.ABC):
             except TimeoutError:
                 self.rejoin("overloaded", "The design takes no more updates at the moment.")
                 return
-        submission = Submission(self, update, on_settled, answers=answers)
         await self.room.read_ahead(submission)
         if not self.ended:
             self.room.submit(submission)
@@ -130,10 +151,12 @@ class DocumentPeer(abc.ABC):
 
     # -- following the room --------------------------------------------------------------------------------------
 
-    async def answer(
+    def answer(
         self, state_vector: bytes, encode: Callable[[Epoch, Position, bytes], bytes], resume: object = None
-    ) -> None:
+    ) -> Coroutine[None, None, None] | None:
         """Send everything that the client lacks, and follow the room from there (RULES S1, S5).
+
+        What is returned is to be awaited before the next message is read.
 
         Args:
             encode: one complete update for a position as a frame; rows after the position follow in the same write.
@@ -142,16 +165,25 @@ class DocumentPeer(abc.ABC):
         room = self.room
         match resume:
             case {"epoch": int(epoch), "position": int(position)} if epoch == room.epoch and 0 <= position <= room.head:
-                start, update = Position(position), EMPTY_UPDATE
-            case _:
-                try:
-                    prefix = await room.state_for(state_vector)
-                except RoomError as error:
-                    self.refuse(error.code, error.message)
-                    return
-                start, update = prefix.position, prefix.state
-        if self.ended:
-            return
+                self._answer_from(Position(position), EMPTY_UPDATE, encode)
+                return None
+        try:
+            prefix = room.state_now(state_vector)
+        except RoomError as error:
+            self.refuse(error.code, error.message)
+            return None
+        if prefix is None:
+            return self._answer_later(state_vector, encode)
+        self._answer_from(prefix.position, prefix.state, encode)
+        return None
+
+    async def _answer_later(self, state_vector: bytes, encode: Callable[[Epoch, Position, bytes], bytes]) -> None:
+        prefix = await self.room.state_for(state_vector)
+        if not self.ended:
+            self._answer_from(prefix.position, prefix.state, encode)
+
+    def _answer_from(self, start: Position, update: bytes, encode: Callable[[Epoch, Position, bytes], bytes]) -> None:
+        room = self.room
         answer = encode(room.epoch, start, update)
         rows = room.history.after(start)
         self._position = start

@@ -26,11 +26,10 @@ from engineio.async_drivers import aiohttp as driver
 from realtime import frames
 from realtime.outbox import Outbox, OutboxLimits
 from realtime.pace import Pace
+from realtime.protocols.connection import Door, SocketLimits
 from realtime.protocols.ysocketio import DocumentSocket
 from rooms.errors import NotFound, RoomError
 from rooms.metrics import Metrics
-from rooms.permissions import Grant, User
-from rooms.room import Room
 from storage.keys import is_id
 
 log = logging.getLogger(__name__)
@@ -43,45 +42,12 @@ MAX_STOCK_CONNECTS = 64
 """CONNECT packets of one connection that are for no document: python-engineio queues each answer without a bound."""
 
 
-class Door(Protocol):
-    """Who comes in, and with which rights."""
-
-    async def admit(self, request: web.Request, token: str | None) -> User:
-        """Raises NotAuthenticated."""
-
-    async def enter(self, user: User, design: str) -> tuple[Room, Grant]:
-        """Open the room of a design for *user*.
-
-        Raises:
-            RoomError: permanent, or passing when `retryable`.
-        """
-
-
 @runtime_checkable
 class TakesEvents(Protocol):
     """A namespace that answers by itself, through the outbox (`realtime/namespaces`)."""
 
     def take(self, sid: str | None, number: int | None, data: object) -> None:
         """One event as it came; *sid* is None when the client has not joined the namespace."""
-
-
-@dataclass(frozen=True, slots=True)
-class SocketLimits:
-    """Bounds of one Socket.IO connection; each has its setting in `realtime/settings.py`."""
-
-    max_frame_bytes: int = 2 * 1024 * 1024
-    max_documents: int = 32
-    join_seconds: float = 10.0
-    """From the handshake to the first namespace joined; a connection that names none is closed."""
-    join_bytes: int = 64 * 1024
-    """Read until the first namespace is joined; more ends the connection."""
-    open_seconds: float = 10.0
-    burst_seconds: float = 1.0
-    """Of the loop's time, that one connection may take at once by what it sends."""
-    share: float = 0.2
-    """Of the loop's time, that it may take for long; over it, it is read more slowly."""
-    ping_interval_seconds: float = 25.0
-    ping_timeout_seconds: float = 20.0
 
 
 class BadPacket(Exception):
@@ -229,6 +195,7 @@ class SocketConnection:
             BadPacket: the connection must end.
         """
         document = self._documents.get(packet.namespace)
+        work = None
         match packet.kind:
             case 0:
                 if document is None:
@@ -240,14 +207,16 @@ class SocketConnection:
                 if not isinstance(packet.data, list) or not packet.data or not isinstance(packet.data[0], str):
                     raise BadPacket("an event is a list that begins with its name")
                 if document is not None:
-                    await document.receive(packet.data[0], packet.data[1:], packet.number, time.perf_counter())
+                    work = document.receive(packet.data[0], packet.data[1:], packet.number, time.perf_counter())
             case 3 | 6:
                 if not isinstance(packet.data, list) or packet.number is None:
                     raise BadPacket("an acknowledgement is a list, with a number")
                 if document is not None:
-                    await document.receive_acknowledgement(packet.number, packet.data)
+                    work = document.receive_acknowledgement(packet.number, packet.data)
             case _:
                 raise BadPacket("an unknown kind of packet")
+        if work is not None:
+            await work
 
     async def _connect(self, packet: Packet) -> None:
         server, namespace = self._server, packet.namespace

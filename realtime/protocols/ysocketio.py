@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import orjson
 
@@ -21,6 +21,8 @@ ACK_IDS_BITS = 31
 
 class DocumentSocket(DocumentPeer):
     """One client of one room that speaks y-socket.io."""
+
+    __slots__ = ("_namespace", "_next_ack", "_questions")
 
     protocol = "y-socket.io"
 
@@ -51,11 +53,13 @@ class DocumentSocket(DocumentPeer):
         )
         self.room.attach(self)
 
-    async def receive(self, event: str, arguments: list[object], number: int | None, received_at: float) -> None:
-        """Take one event; it returns once the next may be read."""
+    def receive(
+        self, event: str, arguments: list[object], number: int | None, received_at: float
+    ) -> Coroutine[None, None, None] | None:
+        """Take one event; what is returned is to be awaited before the next is read."""
         match event, arguments:
             case "sync-update", [bytes(update), *_]:
-                await self.submit(update, self._acknowledger(number, received_at))
+                return self.submit(update, self._acknowledger(number, received_at))
             case "awareness-update", [bytes(frame), *_]:
                 try:
                     self.room.hear_presence(self, frame)
@@ -69,21 +73,23 @@ class DocumentSocket(DocumentPeer):
                     extra = orjson.dumps({"epoch": epoch, "position": position})
                     return frames.binary_acknowledgement(self._namespace, number, update, extra)
 
-                await self.answer(state_vector, encode, rest[0] if rest else None)
+                return self.answer(state_vector, encode, rest[0] if rest else None)
             case _:
                 # Known names with other payloads, and names that are not ours: said, not punished.
                 self.say_refused("unknown_event", "This event is not part of the protocol.")
+        return None
 
-    async def receive_acknowledgement(self, number: int, arguments: list[object]) -> None:
+    def receive_acknowledgement(self, number: int, arguments: list[object]) -> Coroutine[None, None, None] | None:
         """Take the answer to one of our questions: what the client has and the room has not."""
         question = self._questions.pop(number, None)
         if question is None:
-            return
+            return None
         match arguments:
             case [bytes(update), *_]:
-                await self.submit(update, self.settle_answer, question)
+                return self.submit(update, self.settle_answer, question)
             case _:
                 self.refuse("invalid_answer", "The answer to sync-step-1 must be an update.")
+                return None
 
     def _acknowledger(self, number: int | None, received_at: float) -> Callable[[Position | RoomError], None]:
         def settle(result: Position | RoomError) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pycrdt
 import pytest
 
-from realtime.protocols.socketio_wire import SocketLimits
+from realtime.protocols.connection import SocketLimits
 from rooms.errors import RoomError
 from rooms.inbox import Submission
 from rooms.permissions import ALLOWED, Grant, Role, User

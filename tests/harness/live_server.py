@@ -12,7 +12,8 @@ from aiohttp import web
 from realtime.bus import LocalBus
 from realtime.errors import NotAuthenticated
 from realtime.outbox import OutboxLimits
-from realtime.protocols.socketio_wire import LiveServer, SocketLimits
+from realtime.protocols.connection import SocketLimits
+from realtime.protocols.socketio_wire import LiveServer
 from rooms.errors import Unavailable
 from rooms.metrics import Metrics
 from rooms.permissions import ALLOWED, Grant, Role, User

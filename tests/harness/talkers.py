@@ -18,7 +18,8 @@ from realtime.door import Door
 from realtime.namespaces import register
 from realtime.namespaces.requests import RequestLimits, RequestNamespace
 from realtime.outbox import OutboxLimits
-from realtime.protocols.socketio_wire import LiveServer, SocketLimits
+from realtime.protocols.connection import SocketLimits
+from realtime.protocols.socketio_wire import LiveServer
 from realtime.redis_bus import RedisBus
 from realtime.settings import Settings
 from rooms.access import Access

@@ -12,7 +12,8 @@ import pytest
 
 from realtime.outbox import OutboxLimits
 from realtime.pace import BYTE_SECONDS, FRAME_SECONDS, Pace
-from realtime.protocols.socketio_wire import MAX_STOCK_CONNECTS, SocketLimits
+from realtime.protocols.connection import SocketLimits
+from realtime.protocols.socketio_wire import MAX_STOCK_CONNECTS
 from storage.keys import Position
 from tests.harness.live_server import Server, live_server
 from tests.harness.raw_socket import RawSocket, raw_socket

@@ -12,7 +12,7 @@ import aiohttp
 import pycrdt
 import pytest
 
-from realtime.protocols.socketio_wire import SocketLimits
+from realtime.protocols.connection import SocketLimits
 from rooms.errors import RoomError
 from rooms.permissions import ALLOWED, Grant, Role, User
 from storage.keys import DesignId, DocumentKey, Position, UserId

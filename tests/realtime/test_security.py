@@ -192,18 +192,18 @@ async def test_addresses_are_counted_apart_and_loopback_for_the_node_only() -> N
     limit = AddressLimit(per_address=2, total=5)
     with ExitStack() as held:
         for address in ("203.0.113.1", "203.0.113.1", "203.0.113.2", "127.0.0.1"):
-            held.enter_context(limit.hold(address))
-        with pytest.raises(TooManyConnections, match="PER_ADDRESS"), limit.hold("203.0.113.1"):
-            pass
-        held.enter_context(limit.hold("127.0.0.1"))
-        with pytest.raises(TooManyConnections, match="LUNEO_MAX_CONNECTIONS"), limit.hold("203.0.113.3"):
-            pass
+            held.callback(limit.hold(address))
+        with pytest.raises(TooManyConnections, match="PER_ADDRESS"):
+            limit.hold("203.0.113.1")
+        held.callback(limit.hold("127.0.0.1"))
+        with pytest.raises(TooManyConnections, match="LUNEO_MAX_CONNECTIONS"):
+            limit.hold("203.0.113.3")
         assert limit.connections == 5
     assert limit.connections == 0
     unlimited = AddressLimit(0, 0)
     with ExitStack() as free:
         for _ in range(500):
-            free.enter_context(unlimited.hold("203.0.113.1"))
+            free.callback(unlimited.hold("203.0.113.1"))
 
 
 PROXIED = [

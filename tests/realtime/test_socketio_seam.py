@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from realtime.protocols.socketio_wire import SocketLimits
+from realtime.protocols.connection import SocketLimits
 from tests.harness.live_server import Server, live_server
 from tests.harness.raw_socket import raw_socket
 
