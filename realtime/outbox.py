@@ -57,13 +57,20 @@ class Outbox:
         self._written += len(frames)
         if transport.get_write_buffer_size() > self._limits.hard_bytes:
             transport.abort()
-        else:
+        elif self._watch is None:
             self._watch_reader()
 
-    def write_volatile(self, frames: bytes) -> None:
-        """Write frames that may be lost: presence goes first."""
-        if not self.congested:
-            self.write(frames)
+    def offer(self, frames: bytes) -> bool:
+        """Write whole frames, unless the connection is congested: presence is lost then, updates come again later."""
+        transport = self._transport
+        if transport.get_write_buffer_size() > self._limits.soft_bytes:
+            return False
+        if not self._finished and not transport.is_closing():
+            transport.write(frames)
+            self._written += len(frames)
+            if self._watch is None:
+                self._watch_reader()
+        return True
 
     async def drained(self) -> bool:
         """Wait until the peer has read all but `low_bytes`; False when the connection has ended."""

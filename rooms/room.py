@@ -28,6 +28,7 @@ from rooms.permissions import Action
 from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
 from rooms.tasks import INSPECT_ON_LOOP_BYTES, admit_update, inspect_update
+from rooms.tick import Tick
 from rooms.upkeep import Upkeep
 from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Epoch, Position
@@ -37,13 +38,20 @@ log = logging.getLogger(__name__)
 
 DIFFERENCE_BYTES = 16 * 1024
 """Keyframes below this are sent whole: cutting a difference costs more than it saves."""
-BATCH = 256
-"""Messages taken from the inbox in one pass; one pass is one commit."""
+BATCH = 2048
+"""Messages taken from the inbox in one pass; one pass is one commit and one write to each peer."""
+RELAY_BYTES = 1024 * 1024
+"""Rows of the log that are relayed in one write, when much is caught up with."""
+UPDATES_SHARE = 0.2
+"""Of the loop's time, that a room may take to relay updates (RULE S10)."""
+PRESENCE_SHARE = 0.1
 TURN_SECONDS = 0.002
 """After this, within a pass, the rest of the node has its turn."""
 READ_ROWS = 1000
 READ_BYTES = 4 * 1024 * 1024
 """How much of the log is read at a time when catching up."""
+ANOTHER_NODE = ""
+"""The sender of what came from the log."""
 DELETED = ("deleted", "This design was deleted. What you have on the screen is not stored any more.")
 READ_AGAIN_SECONDS = (0.1, 0.3, 1.0)
 """Pauses before a logged row is given to a worker again."""
@@ -64,7 +72,6 @@ class RoomLimits:
     parked_updates: int = 10_000
     parked_bytes: int = 4 * 1024 * 1024
     """Updates that wait for what they build on, of all who were asked; what is read of one may be 30 times as large."""
-    presence_tick_seconds: float = 0.02
     audit_after_seconds: float = 1.0
 
 
@@ -132,8 +139,14 @@ class Room:
         self._known: list[Submission] = []
         """Brought nothing new; answered after the commit, since what they repeat may be in the very same pass."""
         self._dead_clients: set[int] = set()
-        self._presence_armed = False
-        self._presence_sent_at = 0.0
+        self._outgoing: list[bytes] = []
+        """Rows up to the head that were not relayed yet."""
+        self._outgoing_bytes = 0
+        self._outgoing_senders: set[str] = set()
+        """Who sent them; the empty string is another node."""
+        self._updates_tick = Tick(UPDATES_SHARE)
+        self._presence_tick = Tick(PRESENCE_SHARE)
+        self._presence_due: asyncio.TimerHandle | None = None
         self._upkeep = Upkeep(
             self,
             update_log=update_log,
@@ -173,6 +186,8 @@ class Room:
         """Stop hearing; what waits in the inbox is answered as retryable."""
         self.closed = True
         self._upkeep.close()
+        if self._presence_due is not None:
+            self._presence_due.cancel()
         await self._bus.unsubscribe(replication.channel(self.key), self._hear)
         parked = [submission for question in self._questions.values() for submission, _ in question.parked]
         for submission in [*self._inbox.drain(), *parked, *self._known]:
@@ -309,6 +324,11 @@ class Room:
                     if isinstance(message, Submission):
                         message.settle(answer)
                 raise
+            await asyncio.sleep(0)  # the event loop hands what was written to the kernel
+            self._updates_tick.end()
+            pause = self._updates_tick.pause_seconds()
+            if pause:
+                await asyncio.sleep(pause)
 
     async def _pass(self, batch: Sequence[Submission | Heard | CatchUp]) -> None:
         admitted: list[tuple[Submission, Entry]] = []
@@ -333,6 +353,7 @@ class Room:
                     admitted = []
                     await self._read_log()
         await self._commit(admitted)
+        self._relay()
 
     def _answered(self, answer: Submission) -> None:
         """The answer to a question is in: what waited for it was in it, or is refused for good (RULE D6)."""
@@ -442,11 +463,10 @@ class Room:
         if appended.first != self.head + 1:
             await self._read_log(until=Position(appended.first - 1))
         now = time.time()
-        for _, entry in admitted:
-            self.history.append(entry.update)
-        relayed = Relayed(self.epoch, appended.first, appended.last, tuple(entry.update for _, entry in admitted))
-        senders = {submission.peer.id for submission, _ in admitted}
-        self.peers.send(relayed, senders.pop() if len(senders) == 1 else None)
+        rows = tuple(entry.update for _, entry in admitted)
+        for (submission, _), update in zip(admitted, rows, strict=True):
+            self._advance(update, submission.peer.id)
+        relayed = Relayed(self.epoch, appended.first, appended.last, rows)
         self._bus.publish(replication.channel(self.key), replication.encode_rows(self._node, relayed))
         faults.reached("before-ack")
         for position, (submission, _) in enumerate(admitted, appended.first):
@@ -455,6 +475,26 @@ class Room:
         self._metrics.commits.inc()
         self._on_commit(self.key, now)
         self._upkeep.advanced()
+
+    def _advance(self, update: bytes, sender: str) -> None:
+        """One more row of the log is known; `_relay` sends it on."""
+        self.history.append(update)
+        self._outgoing.append(update)
+        self._outgoing_bytes += len(update)
+        self._outgoing_senders.add(sender)
+
+    def _relay(self) -> None:
+        """Send what came since the last time to everybody, as one write for each, presence with it (RULE S7)."""
+        rows, senders = self._outgoing, self._outgoing_senders
+        if not rows:
+            return
+        self._outgoing, self._outgoing_senders, self._outgoing_bytes = [], set(), 0
+        first = Position(self.head - len(rows) + 1)
+        self._updates_tick.begin()
+        self.peers.send(
+            Relayed(self.epoch, first, self.head, tuple(rows)), senders.pop() if len(senders) == 1 else None
+        )
+        self._send_presence()
 
     # -- other nodes ---------------------------------------------------------------------------------------------
 
@@ -511,11 +551,11 @@ class Room:
     async def _take(self, updates: Sequence[bytes]) -> None:
         """Advance over rows that are in the log already; they were inspected before they came there."""
         inspections = [await self._inspect_logged(update) for update in updates]
-        first = Position(self.head + 1)
         for update, inspection in zip(updates, inspections, strict=True):
             self._knowledge.learn(inspection)
-            self.history.append(update)
-        self.peers.send(Relayed(self.epoch, first, self.head, tuple(updates)))
+            self._advance(update, ANOTHER_NODE)
+            if self._outgoing_bytes > RELAY_BYTES:
+                self._relay()
         self._upkeep.advanced()
 
     async def _inspect_logged(self, update: bytes) -> Inspection:
@@ -539,15 +579,21 @@ class Room:
             self._arm_presence()
 
     def _arm_presence(self) -> None:
-        if not self._presence_armed and not self.closed:
-            self._presence_armed = True
+        if self._presence_due is None and not self.closed:
             loop = asyncio.get_running_loop()
-            due = max(loop.time(), self._presence_sent_at + self.limits.presence_tick_seconds)
-            loop.call_at(due, self._tick_presence)
+            self._presence_due = loop.call_later(self._presence_tick.pause_seconds(), self._tick_presence)
 
     def _tick_presence(self) -> None:
-        self._presence_armed = False
-        self._presence_sent_at = asyncio.get_running_loop().time()
+        self._presence_tick.begin()
+        self._send_presence()
+        asyncio.get_running_loop().call_soon(self._presence_tick.end)
+
+    def _send_presence(self) -> None:
+        """Tell everybody what changed since the last time, if anything did."""
+        if self._presence_due is None:
+            return
+        self._presence_due.cancel()
+        self._presence_due = None
         try:
             tick = self.presence.tick(time.time())
         except Exception:

@@ -380,6 +380,16 @@ _HEADS = select(document_heads).where(
 )
 _LOCK = _HEADS.order_by(document_heads.c.brand, document_heads.c.document).with_for_update()
 _INSERT = insert(updates)
+_ROW = ("brand", "document", "position", "epoch", "data", "user_id", "connection", "client", "origin", "at")
+"""The columns of a row, as `_append` fills them."""
+# On SQLite the same as text for the driver: a commit of one row takes 0.25 ms of processor so, and 0.6 ms otherwise.
+_SQLITE_INSERT = f"INSERT INTO updates ({', '.join(_ROW)}) VALUES ({', '.join('?' * len(_ROW))})"
+_SQLITE_MOVE = "UPDATE document_heads SET epoch = ?, position = ? WHERE brand = ? AND document = ?"
+_SQLITE_HEADS = {
+    count: "SELECT brand, document, epoch, position FROM document_heads WHERE (brand, document) IN "
+    f"(VALUES {', '.join(['(?, ?)'] * count)})"
+    for count in (1 << power for power in range(MAX_KEYS_PER_STATEMENT.bit_length()))
+}
 _MOVE = (
     update(document_heads)
     .where(document_heads.c.brand == bindparam("of_brand"), document_heads.c.document == bindparam("of_document"))
@@ -399,6 +409,13 @@ def _lock(connection: Connection, keys: Sequence[DocumentKey]) -> Heads:
     The order is the database's, by ORDER BY below FOR UPDATE: `UPDATE … IN` locks as it finds, and deadlocks.
     """
     found: Heads = {}
+    if connection.dialect.name == "sqlite":  # the whole file is locked already, since `BEGIN IMMEDIATE`
+        for start in range(0, len(keys), MAX_KEYS_PER_STATEMENT):
+            pairs = _padded(keys[start : start + MAX_KEYS_PER_STATEMENT])
+            values = tuple(value for pair in pairs for value in pair)
+            for brand, document, epoch, position in connection.exec_driver_sql(_SQLITE_HEADS[len(pairs)], values):
+                found[DocumentKey(brand, document)] = Head(Epoch(epoch), Position(position))
+        return found
     for start in range(0, len(keys), MAX_KEYS_PER_STATEMENT):
         for row in connection.execute(_LOCK, {"keys": _padded(keys[start : start + MAX_KEYS_PER_STATEMENT])}):
             found[DocumentKey(row.brand, row.document)] = Head(Epoch(row.epoch), Position(row.position))
@@ -416,30 +433,33 @@ def _append(
     appends: Sequence[tuple[DocumentKey, tuple[Entry, ...]]], connection: Connection, heads: Heads
 ) -> list[Appended]:
     at = time.time()
-    rows: list[dict[str, object]] = []
+    rows: list[tuple[object, ...]] = []
     placed: list[Appended] = []
     ends = dict(heads)
     for key, entries in appends:
         head = ends[key]
         for position, entry in enumerate(entries, start=head.position + 1):
             rows.append(
-                {
-                    "brand": key.brand,
-                    "document": key.id,
-                    "position": position,
-                    "epoch": head.epoch,
-                    "data": entry.update,
-                    "user_id": entry.user_id,
-                    "connection": entry.connection,
-                    "client": entry.client,
-                    "origin": entry.origin,
-                    "at": at,
-                }
+                (
+                    key.brand,
+                    key.id,
+                    position,
+                    head.epoch,
+                    entry.update,
+                    entry.user_id,
+                    entry.connection,
+                    entry.client,
+                    entry.origin,
+                    at,
+                )
             )
         last = Position(head.position + len(entries))
         placed.append(Appended(head.epoch, Position(head.position + 1), last))
         ends[key] = Head(head.epoch, last)
-    connection.execute(_INSERT, rows)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_SQLITE_INSERT, rows)
+    else:
+        connection.execute(_INSERT, [dict(zip(_ROW, row, strict=True)) for row in rows])
     _move(connection, ends)
     return placed
 
@@ -451,6 +471,11 @@ def _raise_epochs(connection: Connection, heads: Heads) -> Heads:
 
 
 def _move(connection: Connection, heads: Heads) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            _SQLITE_MOVE, [(head.epoch, head.position, key.brand, key.id) for key, head in heads.items()]
+        )
+        return
     connection.execute(
         _MOVE,
         [

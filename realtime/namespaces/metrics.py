@@ -38,7 +38,7 @@ class _Screen:
         frame = ticked.frames.get(PATH)
         if frame is None:
             frame = ticked.frames[PATH] = frames.event(self._namespace, TICKED, fact(ticked))
-        self._session.outbox.write_volatile(frame)
+        self._session.outbox.offer(frame)
 
     def close(self) -> None:
         if self.board is not None:

@@ -199,23 +199,22 @@ class DocumentPeer(abc.ABC):
         self.outbox.write(answer)
 
     def send_updates(self, relayed: Relayed) -> None:
-        if not self._following:
-            return
-        if self.outbox.congested:
-            self._metrics.slow_peers.labels("behind").inc()
-            self._follow_later()
+        if not self._following or relayed.last <= self._position:  # an answer to a step 1 had them already
             return
         frame = relayed.frames.get(self.protocol)
         if frame is None:
             frame = relayed.frames[self.protocol] = self.encode_updates(relayed)
-        self.outbox.write(frame)
-        self._position = relayed.last
+        if self.outbox.offer(frame):
+            self._position = relayed.last
+        else:
+            self._metrics.slow_peers.labels("behind").inc()
+            self._follow_later()
 
     def send_presence(self, announced: Announced) -> None:
         frame = announced.frames.get(self.protocol)
         if frame is None:
             frame = announced.frames[self.protocol] = self.encode_presence(announced.data)
-        self.outbox.write_volatile(frame)
+        self.outbox.offer(frame)
 
     def _follow_later(self) -> None:
         """Stop following the room, and send the log from the last written position once the peer has read (RULE O2)."""
