@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from rooms.ports import Announced, Peer, Relayed
-
-_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +38,22 @@ class Peers:
         """Relay rows to everybody but *sole_sender*, the connection that sent every one of them (RULE S7)."""
         for peer in list(self._peers.values()):
             if peer.id != sole_sender:
-                self._guarded(peer, peer.send_updates, relayed)
+                try:
+                    peer.send_updates(relayed)
+                except Exception:
+                    self._cut(peer)
 
     def announce(self, announced: Announced, exceptions: dict[str, Announced | None] | None = None) -> None:
         """Send presence to everybody; *exceptions* names who gets another frame, or none."""
         for peer in list(self._peers.values()):
             frame = announced if not exceptions else exceptions.get(peer.id, announced)
             if frame is not None:
-                self._guarded(peer, peer.send_presence, frame)
+                try:
+                    peer.send_presence(frame)
+                except Exception:
+                    self._cut(peer)
 
-    def _guarded(self, peer: Peer, send: Callable[[_T], None], what: _T) -> None:
-        try:
-            send(what)
-        except Exception:
-            log.exception("sending to a peer failed", extra={"peer": peer.id})
-            self.remove(peer.id)
-            peer.rejoin("internal", "Sending to this connection failed. It may come back.")
+    def _cut(self, peer: Peer) -> None:
+        log.exception("sending to a peer failed", extra={"peer": peer.id})
+        self.remove(peer.id)
+        peer.rejoin("internal", "Sending to this connection failed. It may come back.")
