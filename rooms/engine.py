@@ -14,7 +14,7 @@ from typing import Any, Final
 import pycrdt
 
 from rooms.errors import InvalidUpdate, RoomError
-from rooms.inspection import cut, decode_state_vector, inspect, splits_pairs
+from rooms.inspection import BEYOND_THE_BASIC_PLANE, cut, decode_state_vector, inspect, mend_pairs
 from rooms.knowledge import Knowledge
 
 EMPTY_UPDATE: Final = b"\x00\x00"
@@ -49,7 +49,7 @@ class Folded:
     state: bytes
     knowledge: Knowledge
     compact: bool
-    """Deleted content was let go by the engine; otherwise the state is the pieces' own bytes, merged."""
+    """Deleted content was let go by the engine; otherwise the state is the pieces' own bytes, merged and mended."""
     verified: bool
     """A document loaded from the state has every clock of the pieces."""
 
@@ -89,8 +89,23 @@ def _merge_few(parts: Sequence[bytes]) -> bytes:
     return parts[0] if len(parts) == 1 else pycrdt.merge_updates(*parts)
 
 
+def readable(pieces: Sequence[bytes]) -> Sequence[bytes]:
+    """*pieces* (all of a document, in log order) as the engine reads from them what yjs does.
+
+    The same, unless there are surrogate pairs, which may be split; then one update.
+
+    Raises:
+        EngineRefused: one of them is not an update to the engine.
+
+    Source: docs/protocol.md, W7.
+    """
+    if not any(BEYOND_THE_BASIC_PLANE.search(piece) for piece in pieces):
+        return pieces
+    return [mend_pairs(merge(pieces))]
+
+
 def load(state: bytes) -> pycrdt.Doc[Any]:
-    """A document holding *state*.
+    """A document holding *state*; see `readable`.
 
     Raises:
         EngineRefused: the engine does not take it.
@@ -106,8 +121,7 @@ def load(state: bytes) -> pycrdt.Doc[Any]:
 def fold(pieces: Sequence[bytes]) -> Folded:
     """Fold *pieces* (a keyframe's state and the rows after it, in log order) into one state.
 
-    Deleted content is let go where that is safe: a document in which some client split a surrogate pair keeps its
-    merged bytes, because the engine's own encoding of such a document loses text.
+    Deleted content is let go where that is safe: where the engine, given all of it, has every clock.
 
     Raises:
         IncompleteHistory: the pieces have a gap.
@@ -118,20 +132,19 @@ def fold(pieces: Sequence[bytes]) -> Folded:
     merged, knowledge = _merge(pieces)
     if inspect(merged).requires:
         raise IncompleteHistory("The stored updates build on some that are not stored.")
-    split = splits_pairs(merged)
+    merged = mend_pairs(merged)
     told = Knowledge()
     try:
         document = load(merged)
-        verified = decode_state_vector(document.get_state()) == dict(knowledge.vector)
         encoded = document.get_update()
-        if not split:
-            own = inspect(encoded)
-            told.learn(own)
-            verified = verified and not own.requires and dict(told.vector) == dict(knowledge.vector)
+        own = inspect(encoded)
+        told.learn(own)
+        vectors = decode_state_vector(document.get_state()), dict(told.vector)
+        verified = not own.requires and all(vector == dict(knowledge.vector) for vector in vectors)
     except (EngineRefused, InvalidUpdate):
         verified = False
-    if split or not verified:
-        return Folded(merged, knowledge, compact=False, verified=verified)
+    if not verified:
+        return Folded(merged, knowledge, compact=False, verified=False)
     knowledge.learn_all(told)  # deletions that engines make by themselves stand in no row
     if len(encoded) < len(merged):
         return Folded(encoded, knowledge, compact=True, verified=True)

@@ -9,6 +9,7 @@ Source: docs/protocol.md, I1 to I8.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
@@ -29,6 +30,9 @@ MAX_CLIENTS: Final = 100_000
 """Clients of one update, of one state vector, of one delete set."""
 MAX_NESTING: Final = 100
 """Levels of a JSON or any value; yrs ends at 127, and a deeper one could end an engine's stack."""
+
+BEYOND_THE_BASIC_PLANE: Final = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")
+"""In UTF-8, what is a surrogate pair in UTF-16; other bytes may look like it."""
 
 EMPTY_STATE_VECTOR: Final = b"\x00"
 """Of one who knows nothing."""
@@ -187,18 +191,44 @@ def inspect(update: bytes) -> Inspection:
         raise MalformedUpdate("truncated") from None
 
 
-def splits_pairs(update: bytes) -> bool:
-    """Whether something in *update* (all of a document) lies between the two halves of a surrogate pair.
+def mend_pairs(update: bytes) -> bytes:
+    """What *update* (all of a document) says, with U+FFFD twice for each surrogate pair that something in it splits.
 
-    That is: an item whose left or right origin is one half, or a deleted range that begins or ends there.
+    That is: an item whose left or right origin is one half, or a deleted range that begins or ends there. In yjs such a
+    pair is two U+FFFD from then on, whoever reads it. The engine keeps it whole on one side of what splits it, and
+    reads another text; once it joins such a piece with its neighbour, it has lost count of the client's clocks, and
+    what comes later it takes for a gap.
+
+    Source: docs/protocol.md, W7.
     """
+    if not BEYOND_THE_BASIC_PLANE.search(update):
+        return update
     pairs: set[tuple[int, int]] = set()
     edges: list[tuple[int, int]] = []
     inspection = _inspect(update, pairs, edges)
-    if not pairs:
-        return False
     edges += [(client, clock) for client, ranges in inspection.deletes.items() for pair in ranges for clock in pair]
-    return not pairs.isdisjoint(edges)
+    split = pairs.intersection(edges)
+    if not split:
+        return update
+    marks: list[_Mark] = []
+    _inspect(update, marks=marks)
+    out = bytearray()
+    written = 0
+    for mark in marks:
+        if mark.info & 31 != 4 or not any((mark.client, at) in split for at in range(mark.first, mark.end)):
+            continue
+        text, _ = _string(update, mark.content, len(update))
+        units = bytearray(text.encode("utf-16-le"))
+        for at in range(mark.first, mark.end):
+            if (mark.client, at) in split:
+                second = 2 * (at - mark.first)
+                units[second - 2 : second + 2] = b"\xfd\xff\xfd\xff"
+        raw = units.decode("utf-16-le").encode()
+        out += update[written : mark.content]
+        write_varuint(out, len(raw))
+        out += raw
+        written = mark.after
+    return bytes(out + update[written:])
 
 
 class _Mark(NamedTuple):

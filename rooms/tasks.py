@@ -21,7 +21,7 @@ TASKS: Final[dict[str, str]] = {
     "difference": "rooms.tasks:difference_task",
     "cut": "rooms.tasks:cut_task",
     "audit": "rooms.tasks:audit_task",
-    "scene": "canvas.tasks:scene",
+    "scene": "rooms.tasks:scene_task",
     "render": "canvas.tasks:render",
     "decode_image": "canvas.tasks:decode_image",
 }
@@ -73,9 +73,16 @@ def audit_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[st
     from canvas import document, schema  # here, since only workers read documents
     from canvas.excess import excess
 
-    loaded = engine.load(engine.merge(buffers))
+    loaded = engine.load(engine.merge(engine.readable(buffers)))
     values = engine.read(loaded, tuple(schema.ROOTS.values()))
     return {"values": values, "excess": [asdict(one) for one in excess(document.read(loaded))]}, []
+
+
+def scene_task(arguments: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """As `canvas.tasks.scene`, of the document as yjs has it."""
+    from canvas import tasks as drawing  # here, since only workers draw
+
+    return drawing.scene(arguments, list(engine.readable(buffers)))
 
 
 async def inspect_update(workers: WorkerPort, update: bytes) -> Inspection:

@@ -25,7 +25,7 @@ from rooms.inspection import (
     decode_state_vector,
     encode_state_vector,
     inspect,
-    splits_pairs,
+    mend_pairs,
 )
 from rooms.knowledge import Knowledge, Verdict
 from rooms.workers import Workers
@@ -233,16 +233,28 @@ def test_a_long_loop_is_found_and_a_long_chain_is_not_one() -> None:
 
 
 def test_pairs_are_split_by_origins_and_deletions_only() -> None:
-    """Rule W7: where a keyframe through the engine would lose text."""
+    """Rule W7: where the engine would read another text than yjs, and lose count."""
     emoji = "04" + ROOT_A + "04 f09f9880"
-    assert not splits_pairs(bytes_of("01 01 05 00" + emoji + "00"))
-    assert not splits_pairs(bytes_of("01 01 05 00" + emoji + "01 05 01 00 02"))
-    assert splits_pairs(bytes_of("01 01 05 00" + emoji + "01 05 01 01 01"))
-    assert splits_pairs(bytes_of("01 01 05 00" + emoji + "01 05 01 00 01"))
-    assert splits_pairs(bytes_of("01 02 05 00" + emoji + "84 05 00 01 62" + "00"))
-    assert splits_pairs(bytes_of("01 02 05 00" + emoji + "44 05 01 01 62" + "00"))
-    assert not splits_pairs(bytes_of("01 02 05 00" + emoji + "84 05 01 01 62" + "00"))
-    assert not splits_pairs(bytes_of("01 02 05 00" + emoji + "44 05 00 01 62" + "00"))
+    mended = "04" + ROOT_A + "06 efbfbdefbfbd"
+    for head, tail in (
+        ("01 01 05 00", "01 05 01 01 01"),
+        ("01 01 05 00", "01 05 01 00 01"),
+        ("01 02 05 00", "84 05 00 01 62 00"),
+        ("01 02 05 00", "44 05 01 01 62 00"),
+    ):
+        assert mend_pairs(bytes_of(head + emoji + tail)) == bytes_of(head + mended + tail)
+    for head, tail in (
+        ("01 01 05 00", "00"),
+        ("01 01 05 00", "01 05 01 00 02"),
+        ("01 02 05 00", "84 05 01 01 62 00"),
+        ("01 02 05 00", "44 05 00 01 62 00"),
+    ):
+        assert mend_pairs(bytes_of(head + emoji + tail)) == bytes_of(head + emoji + tail)
+    # The pair that is split, and no other.
+    three = "04" + ROOT_A + "0f 61f09f988062f09f988063f09f9880"
+    split = "04" + ROOT_A + "11 61f09f988062efbfbdefbfbd63f09f9880"
+    tail = "84 05 04 01 62 00"
+    assert mend_pairs(bytes_of("01 02 05 00" + three + tail)) == bytes_of("01 02 05 00" + split + tail)
 
 
 @given(st.dictionaries(st.integers(0, MAX_CLIENT), st.integers(0, MAX_CLOCK), max_size=20))
