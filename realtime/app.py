@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import cast
 
 from aiohttp import web
@@ -25,6 +26,8 @@ from realtime.namespaces import register
 from realtime.outbox import OutboxLimits
 from realtime.protocols.connection import SocketLimits
 from realtime.protocols.socketio_wire import LiveServer
+from realtime.protocols.websocket import WebSockets
+from realtime.protocols.ywebsocket import YWebsocket
 from realtime.redis_bus import RedisBus
 from realtime.security import Security
 from realtime.settings import Settings
@@ -113,7 +116,7 @@ async def serve(
     Raises:
         StorageError, BusUnreachable, Unavailable: a part did not open; what was open is closed again.
     """
-    async with open_parts(settings) as (parts, live), listening(settings, parts, live, bound):
+    async with open_parts(settings) as (parts, sockets), listening(settings, parts, sockets, bound):
         log.info("node ready", extra={"mode": "open" if settings.is_open else "closed", "pid": os.getpid()})
         on_ready()
         await stop.wait()
@@ -122,8 +125,27 @@ async def serve(
         parts.draining = True
 
 
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The ways in that stay open: Socket.IO, and the protocols on raw WebSockets."""
+
+    live: LiveServer
+    raw: WebSockets
+    ywebsocket: YWebsocket
+
+    def attach(self, app: web.Application) -> None:
+        self.live.attach(app)
+        self.ywebsocket.attach(app)
+
+    async def close_all(self) -> None:
+        """Ask every client to come back, and wait for those that are told by a close frame."""
+        self.live.close_all()
+        self.raw.close_all()
+        await self.raw.all_closed()
+
+
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServer]]:
+async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, Sockets]]:
     """Everything of a node but its port."""
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -176,12 +198,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
         )
         images = ImageStore(assets, blobs, workers, _asset_limits(settings))
         renders = await enter(Renders(rooms, workers, assets, blobs, metrics, _render_limits(settings)))
-        live = LiveServer(
-            door=Door(authenticator, access, rooms),
-            metrics=metrics,
-            limits=_socket_limits(settings),
-            outbox_limits=_outbox_limits(settings),
+        door, limits, outbox_limits = (
+            Door(authenticator, access, rooms),
+            _socket_limits(settings),
+            _outbox_limits(settings),
         )
+        live = LiveServer(door=door, metrics=metrics, limits=limits, outbox_limits=outbox_limits)
+        raw = WebSockets(metrics=metrics, limits=limits, outbox_limits=outbox_limits)
         heard.append(await _open_talk(stack, settings, live, database, bus, rooms, metrics, access, memberships, users))
         parts = Parts(
             settings=settings,
@@ -199,7 +222,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, LiveServe
             rooms=rooms,
             metrics=HttpMetrics(metrics.registry),
         )
-        yield parts, live
+        yield parts, Sockets(live, raw, YWebsocket(door, raw))
 
 
 async def _open_talk(
@@ -294,10 +317,10 @@ def _outbox_limits(settings: Settings) -> OutboxLimits:
 
 
 @contextlib.asynccontextmanager
-async def listening(settings: Settings, parts: Parts, live: LiveServer, bound: socket.socket) -> AsyncIterator[None]:
+async def listening(settings: Settings, parts: Parts, sockets: Sockets, bound: socket.socket) -> AsyncIterator[None]:
     """Answer on *bound* while the block runs; then stop listening, send the sockets away, let requests end."""
     app = build_app(parts)
-    live.attach(app)
+    sockets.attach(app)
     runner = web.AppRunner(
         app,
         access_log=None,  # its lines hold the query string, where a token may stand
@@ -315,7 +338,7 @@ async def listening(settings: Settings, parts: Parts, live: LiveServer, bound: s
         await site.start()
         yield
         await site.stop()
-        live.close_all()
+        await sockets.close_all()
     finally:
         await runner.cleanup()
 

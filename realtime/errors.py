@@ -76,6 +76,7 @@ STATUSES: Mapping[str, int] = {
     # what
     "not_found": 404,
     "method_not_allowed": 405,
+    "websocket_required": 426,
     "format_not_offered": 406,
     "design_exists": 409,
     "message_conflict": 409,
@@ -138,6 +139,8 @@ class Answer:
         headers = {"Cache-Control": "no-store"}
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="luneo"'
+        if self.status == 426:
+            headers["Upgrade"] = "websocket"
         if self.status in (429, 503) and self.retryable:
             headers["Retry-After"] = "1"
         return web.Response(

@@ -129,6 +129,13 @@ class DocumentPeer(abc.ABC):
         if not self.ended:
             self.room.submit(submission)
 
+    def hear_presence(self, frame: bytes) -> None:
+        """Take an awareness update; one that cannot be taken is said, and costs nothing else (RULE P1)."""
+        try:
+            self.room.hear_presence(self, frame)
+        except RoomError as error:
+            self.say_refused(error.code, error.message)
+
     def refused(self, error: RoomError) -> None:
         """Not taken: say it; then stay for reading, come back, or end for good (RULES S6, D6)."""
         if self.ended:

@@ -187,6 +187,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
     """
 
     __slots__ = (
+        "_due",
         "_ended",
         "_expires_at",
         "_heard",
@@ -194,9 +195,8 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         "_is_waiting",
         "_on_lost",
         "_pace",
-        "_ping_due",
-        "_pinged",
         "_reader",
+        "_silent_since",
         "_sockets",
         "_tasks",
         "_unjoined_bytes",
@@ -231,9 +231,11 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         """Nothing is read: a message waits for something, or the pace is used up."""
         self._is_joined = False
         self._unjoined_bytes = 0
-        self._heard = True
-        self._pinged = False
-        self._ping_due = 0.0
+        self._due = 0.0
+        """When to ping, or until when to join something."""
+        self._silent_since = NEVER
+        """The first ping that no sign of life came after."""
+        self._heard = False
         self._unread = 0
         self._expires_at = NEVER
 
@@ -287,7 +289,8 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         due = loop.time() + max(0.0, moment - time.time())
         if moment and due < self._expires_at:
             self._expires_at = due
-            self._sockets.wake_in(self, min(due, self._ping_due) - loop.time())
+            if self.turn:
+                self._sleep()
 
     def until_lost(self, release: Callable[[], None]) -> None:
         """Call *release* when the connection has ended, or now if it has."""
@@ -303,46 +306,48 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         if self._is_joined:
             self._ping_later()
         else:
-            self._wake_in(self._sockets.limits.join_seconds)
+            self._due = asyncio.get_running_loop().time() + self._sockets.limits.join_seconds
+            self._sleep()
 
     def _ping_later(self) -> None:
         # Spread, so that all who came in one moment (a restart) are not pinged in one.
-        self._wake_in(random.uniform(0.5, 1.0) * self._ping_seconds)
+        self._due = asyncio.get_running_loop().time() + random.uniform(0.5, 1.0) * self._ping_seconds
+        self._sleep()
 
     @property
     def _ping_seconds(self) -> float:
         return min(self._sockets.limits.ping_interval_seconds, MAX_PING_SECONDS)
 
-    def _wake_in(self, seconds: float) -> None:
-        now = asyncio.get_running_loop().time()
-        self._ping_due = now + seconds
-        self._sockets.wake_in(self, min(seconds, self._expires_at - now))
+    def _sleep(self) -> None:
+        end = self._silent_since + self._sockets.limits.ping_timeout_seconds
+        due = min(self._due, self._expires_at, end)
+        self._sockets.wake_in(self, due - asyncio.get_running_loop().time())
 
     def wake(self) -> None:
         """The wheel's turn: end what is over, or ping."""
         now = asyncio.get_running_loop().time()
         if self._ended:
             self.transport.abort()  # it did not answer our close frame
-        elif now >= self._expires_at:
+            return
+        if now >= self._expires_at:
             self.expired()
-        elif now < self._ping_due:
-            self._sockets.wake_in(self, min(self._ping_due, self._expires_at) - now)
+            return
+        if self._silent_since < now and self._is_alive():
+            self._silent_since = NEVER
+        if now - self._silent_since >= self._sockets.limits.ping_timeout_seconds:
+            log.info("connection silent", extra={"connection": self.id})
+            self.outbox.abort()
+        elif now < self._due:
+            self._sleep()
         elif not self._is_joined:
             log.info("connection joined nothing in time", extra={"connection": self.id})
             self.outbox.abort()
-        elif self._pinged and not self._is_alive():
-            log.info("connection silent", extra={"connection": self.id})
-            self.outbox.abort()
-        elif self._pinged and self._ping_seconds > self._sockets.limits.ping_timeout_seconds:
-            self._pinged = False
-            self._wake_in(self._ping_seconds - self._sockets.limits.ping_timeout_seconds)
         else:
-            self._ping()
-
-    def _ping(self) -> None:
-        self._pinged, self._heard, self._unread = True, False, self.outbox.unread
-        self.outbox.write(frames.PING + self.idle_frame)
-        self._wake_in(self._sockets.limits.ping_timeout_seconds)
+            if self._silent_since == NEVER:
+                self._silent_since, self._heard, self._unread = now, False, self.outbox.unread
+            self.outbox.write(frames.PING + self.idle_frame)
+            self._due = now + self._ping_seconds
+            self._sleep()
 
     def _is_alive(self) -> bool:
         """Something came since the ping, or the client reads what waited for it, or we are not reading."""

@@ -61,10 +61,7 @@ class DocumentSocket(DocumentPeer):
             case "sync-update", [bytes(update), *_]:
                 return self.submit(update, self._acknowledger(number, received_at))
             case "awareness-update", [bytes(frame), *_]:
-                try:
-                    self.room.hear_presence(self, frame)
-                except RoomError as error:
-                    self.refused(error)
+                self.hear_presence(frame)
             case "sync-step-1", [bytes(state_vector), *rest]:
 
                 def encode(epoch: Epoch, position: Position, update: bytes) -> bytes:

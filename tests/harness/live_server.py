@@ -14,6 +14,8 @@ from realtime.errors import NotAuthenticated
 from realtime.outbox import OutboxLimits
 from realtime.protocols.connection import SocketLimits
 from realtime.protocols.socketio_wire import LiveServer
+from realtime.protocols.websocket import WebSockets
+from realtime.protocols.ywebsocket import YWebsocket
 from rooms.errors import Unavailable
 from rooms.metrics import Metrics
 from rooms.permissions import ALLOWED, Grant, Role, User
@@ -53,12 +55,15 @@ class Server:
     url: str
     rooms: RoomRegistry
     live: LiveServer
+    raw: WebSockets
     door: PlainDoor
     log: UpdateLog
 
 
 @asynccontextmanager
-async def live_server(directory: Path, limits: SocketLimits) -> AsyncIterator[Server]:
+async def live_server(
+    directory: Path, limits: SocketLimits, outbox_limits: OutboxLimits | None = None
+) -> AsyncIterator[Server]:
     """One server on a free port, with small bounds."""
     async with AsyncExitStack() as stack:
         url = f"sqlite+aiosqlite:///{directory / 'luneo.sqlite3'}"
@@ -83,15 +88,18 @@ async def live_server(directory: Path, limits: SocketLimits) -> AsyncIterator[Se
             door=door,
             metrics=metrics,
             limits=limits,
-            outbox_limits=OutboxLimits(),
+            outbox_limits=outbox_limits or OutboxLimits(),
             namespaces=["/chat"],
         )
+        raw = WebSockets(metrics=metrics, limits=limits, outbox_limits=outbox_limits or OutboxLimits())
         app = web.Application()
         live.attach(app)
+        YWebsocket(door, raw).attach(app)
         runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(raw.all_closed)
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        yield Server(f"http://127.0.0.1:{port}", rooms, live, door, log)
+        yield Server(f"http://127.0.0.1:{port}", rooms, live, raw, door, log)

@@ -99,8 +99,8 @@ async def serving(directory: Path, **environ: str) -> AsyncIterator[Served]:
     """Run a node while the block runs."""
     settings = Settings.read({"LUNEO_DATA_DIR": str(directory), "PORT": "0", "LUNEO_WORKERS": "1", **environ})
     async with contextlib.AsyncExitStack() as stack:
-        parts, live = await stack.enter_async_context(open_parts(settings))
+        parts, sockets = await stack.enter_async_context(open_parts(settings))
         bound = stack.enter_context(bind(settings.host, settings.port))
-        await stack.enter_async_context(listening(settings, parts, live, bound))
+        await stack.enter_async_context(listening(settings, parts, sockets, bound))
         clients = await stack.enter_async_context(contextlib.AsyncExitStack())
         yield Served(settings, parts, f"http://127.0.0.1:{bound.getsockname()[1]}", clients)

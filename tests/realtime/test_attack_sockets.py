@@ -17,7 +17,8 @@ from realtime.protocols.socketio_wire import MAX_STOCK_CONNECTS
 from storage.keys import Position
 from tests.harness.live_server import Server, live_server
 from tests.harness.raw_socket import RawSocket, raw_socket
-from tests.realtime.test_document_sockets import EMPTY, KEY, ROOM, Writer, join, sync
+from tests.harness.writer import Writer
+from tests.realtime.test_document_sockets import EMPTY, KEY, ROOM, join, sync
 
 TEXT = bytes.fromhex("0101640004010174016100")
 """Client 100 writes "a" into the root `t`: a string, which is nobody's parent."""

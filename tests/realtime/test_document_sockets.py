@@ -19,6 +19,7 @@ from storage.keys import DesignId, DocumentKey, Position, UserId
 from tests.harness.live_server import BRAND, Server, live_server
 from tests.harness.processes import until
 from tests.harness.raw_socket import RawSocket, raw_socket
+from tests.harness.writer import Writer
 
 EMPTY = b"\x00\x00"
 ROOM = "/yjs|spring"
@@ -29,26 +30,6 @@ KEY = DocumentKey(BRAND, DesignId("spring"))
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     async with live_server(tmp_path, SocketLimits(join_seconds=0.5, max_documents=3)) as server:
         yield server
-
-
-class Writer:
-    """A Yjs client of one map, and the updates it makes."""
-
-    def __init__(self) -> None:
-        self.doc: pycrdt.Doc[Any] = pycrdt.Doc()
-        self.map = self.doc.get("el", type=pycrdt.Map)
-
-    def set(self, key: str, value: str) -> bytes:
-        before = self.doc.get_state()
-        self.map[key] = value
-        return self.doc.get_update(before)
-
-    def apply(self, update: bytes) -> None:
-        self.doc.apply_update(update)
-
-    @property
-    def value(self) -> object:
-        return self.map.to_py()
 
 
 async def join(socket: RawSocket, role: str = "editor", room: str = ROOM) -> int:
@@ -259,6 +240,16 @@ async def test_presence_is_relayed_and_taken_back_when_its_connection_ends(serve
             await join(ada)
             await ada.emit(ROOM, "awareness-update", state(5, 3, "back"))
             assert b'"cursor":"back"' in (await ben.until("awareness-update", 1.0)).data[1]
+
+
+async def test_presence_that_cannot_be_taken_is_said_and_the_connection_stays(server: Server) -> None:
+    """Rule P1."""
+    async with raw_socket(server.url) as ada:
+        await join(ada)
+        await ada.emit(ROOM, "awareness-update", b"\x05garbage")
+        assert (await ada.until("refused")).data[1]["code"] == "malformed_presence"
+        await ada.emit(ROOM, "sync-update", Writer().set("a", "one"), number=1)
+        assert (await ada.acknowledged(1))[0]["ok"] is True
 
 
 async def test_refusals_at_the_door_are_permanent_and_failures_are_passing(server: Server) -> None:
