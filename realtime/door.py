@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from collections.abc import Mapping
 
 from realtime.auth import Authenticator
 from rooms.access import Access
@@ -19,13 +19,13 @@ class Door:
         self._access = access
         self._rooms = rooms
 
-    async def admit(self, request: web.Request, token: str | None) -> User:
-        """Who is behind a handshake; *token* is what came in Socket.IO's `auth`.
+    async def admit(self, headers: Mapping[str, str], token: str | None) -> User:
+        """Who is behind a handshake with these headers; *token* is what came beside them.
 
         Raises:
             NotAuthenticated: permanent; the sentence says what to do.
         """
-        return await self._authenticator.authenticate(request.headers, token)
+        return await self._authenticator.authenticate(headers, token)
 
     async def enter(self, user: User, design: str) -> tuple[Room, Grant]:
         """The room of a design and what *user* may do there; an unknown id is made in open mode (CONTRACT 5).

@@ -180,7 +180,7 @@ class RequestNamespace(socketio.AsyncNamespace):  # type: ignore[misc]
         connection = self.live.connection_of(environ)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                user = await self.live.door.admit(connection.request, token_of(auth))
+                user = await self.live.door.admit(connection.headers, token_of(auth))
         except Exception as error:
             refusal = answer(error)
             if not refusal.retryable and refusal.code != "internal":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
-
-from aiohttp import web
 
 from rooms.permissions import Grant, User
 from rooms.room import Room
@@ -14,7 +13,7 @@ from rooms.room import Room
 class Door(Protocol):
     """Who comes in, and with which rights."""
 
-    async def admit(self, request: web.Request, token: str | None) -> User:
+    async def admit(self, headers: Mapping[str, str], token: str | None) -> User:
         """Raises NotAuthenticated."""
 
     async def enter(self, user: User, design: str) -> tuple[Room, Grant]:

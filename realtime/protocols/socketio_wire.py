@@ -1,32 +1,31 @@
-"""The seam to python-socketio and python-engineio: everything that leans on how they work inside is in this module.
+"""Socket.IO on our own WebSockets: documents are taken here, other namespaces are handed to python-socketio.
 
-python-engineio keeps the handshake, pings and the end of a connection; python-socketio keeps `/chat`, `/notifications`
-and `/metrics`. Packets of document namespaces (`/yjs|{id}`) are taken from the WebSocket before Engine.IO sees them:
-its manager walks every namespace when a connection ends, its writer may part a packet's header from its attachment, and
-its handlers are not told the number of an acknowledgement. What is assumed of the two libraries has a test each, in
-`tests/realtime/test_socketio_seam.py`.
+python-socketio keeps `/chat`, `/notifications` and `/metrics`: who is connected, and to what. Engine.IO, of which a
+WebSocket needs a handshake, pings and one frame a packet, is spoken here and not by python-engineio: that has two tasks
+and a queue without a bound for each connection, its writer may part a packet's header from its attachment, its end of a
+connection walks every namespace, and its handlers are not told the number of an acknowledgement. What is assumed of
+python-socketio has a test each, in `tests/realtime/test_socketio_seam.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 import orjson
 import socketio
-from aiohttp import WSMessage, WSMsgType, web
-from engineio.async_drivers import aiohttp as driver
+from aiohttp import WSCloseCode, web
 
 from realtime import frames
-from realtime.outbox import Outbox, OutboxLimits
-from realtime.pace import Pace
+from realtime.outbox import OutboxLimits
 from realtime.protocols.connection import Door, SocketLimits
+from realtime.protocols.frame_reader import FrameError
+from realtime.protocols.websocket import WebSocket, WebSockets
 from realtime.protocols.ysocketio import DocumentSocket
 from rooms.errors import NotFound, RoomError
 from rooms.metrics import Metrics
@@ -36,10 +35,12 @@ log = logging.getLogger(__name__)
 
 DOCUMENT_PREFIX = "/yjs|"
 MAX_ACK_DIGITS = 10
-TURN_SECONDS = 0.002
-"""After this another connection has its turn: what has arrived already is read without any wait."""
 MAX_STOCK_CONNECTS = 64
-"""CONNECT packets of one connection that are for no document: python-engineio queues each answer without a bound."""
+"""CONNECT packets of one connection that are for no document."""
+CREDENTIALS = ("Authorization", "Cookie")
+"""The headers of a handshake that say who is there: namespaces are joined later, and each asks again."""
+CONNECTION = "luneo.connection"
+"""Where a namespace's handler finds the connection, in what python-socketio calls the environ."""
 
 
 @runtime_checkable
@@ -50,8 +51,11 @@ class TakesEvents(Protocol):
         """One event as it came; *sid* is None when the client has not joined the namespace."""
 
 
-class BadPacket(Exception):
+class BadPacket(FrameError):
     """The client does not speak Socket.IO; its connection ends."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(WSCloseCode.POLICY_VIOLATION, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,109 +118,135 @@ def with_attachment(data: Any, attachment: bytes) -> list[Any]:
     return [attachment if isinstance(item, dict) and item.get("_placeholder") is True else item for item in data]
 
 
-class SocketConnection:
-    """One WebSocket of a Socket.IO client: its outbox, and the documents it has joined."""
+class SocketConnection(WebSocket):
+    """One Socket.IO client: the documents that it has joined, and what python-socketio is told of it.
 
-    def __init__(self, server: LiveServer, request: web.Request, response: web.WebSocketResponse) -> None:
-        self.id = os.urandom(8).hex()
-        transport = request.transport
-        assert transport is not None
-        self.outbox = Outbox(transport, server.outbox_limits)
-        self.request = request
+    Engine.IO on a WebSocket is little: an OPEN packet, pings, and messages, each a frame. It is spoken here.
+    """
+
+    __slots__ = (
+        "_documents",
+        "_header",
+        "_is_stock",
+        "_last_header",
+        "_last_packet",
+        "_server",
+        "_stock_connects",
+        "headers",
+    )
+
+    protocol = "socket.io"
+    ping_frame = frames.websocket_frame(frames.TEXT, b"2")
+
+    def __init__(self, server: LiveServer, request: web.Request) -> None:
+        super().__init__(server.sockets, request)
+        self.headers = {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
+        """Of the handshake: what says who is there."""
         self._server = server
-        self._response = response
         self._documents: dict[str, DocumentSocket] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._expiry: asyncio.TimerHandle | None = None
-        loop = asyncio.get_running_loop()
-        self._reaper: asyncio.TimerHandle | None = loop.call_later(server.limits.join_seconds, self._never_joined)
+        self._header: Packet | None = None
+        """Its attachment is the next frame."""
+        self._last_header: bytes | None = None
+        self._last_packet: Packet | None = None
+        self._is_stock = False
+        """python-socketio knows of this connection."""
+        self._stock_connects = 0
 
-    # -- what documents ask of their connection ------------------------------------------------------------------
+    def opened(self) -> None:
+        limits = self._server.limits
+        said = {
+            "sid": self.id,
+            "upgrades": [],
+            "pingInterval": int(limits.ping_interval_seconds * 1000),
+            "pingTimeout": int(limits.ping_timeout_seconds * 1000),
+            "maxPayload": limits.max_frame_bytes,
+        }
+        self.outbox.write(frames.websocket_frame(frames.TEXT, b"0" + orjson.dumps(said)))
+        super().opened()
 
-    def background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def leave(self, name: str) -> None:
+        self._documents.pop(name, None)
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("work of a connection failed", extra={"connection": self.id})
-            self.outbox.abort()
+    def expired(self) -> None:
+        """The first of its tokens has ended."""
+        self.outbox.close()
 
-    def leave(self, namespace: str) -> None:
-        self._documents.pop(namespace, None)
-
-    # -- the life of a connection --------------------------------------------------------------------------------
-
-    @property
-    def has_joined(self) -> bool:
-        return self._reaper is None
-
-    def joined(self) -> None:
-        """A namespace was joined, a document or another: the connection may stay."""
-        if self._reaper is not None:
-            self._reaper.cancel()
-            self._reaper = None
-
-    def expires_at(self, moment: float) -> None:
-        """Close the transport when the first of its tokens ends (seconds since the epoch; 0: never)."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + max(0.0, moment - time.time())
-        if moment and (self._expiry is None or due < self._expiry.when()):
-            if self._expiry is not None:
-                self._expiry.cancel()
-            self._expiry = loop.call_at(due, self.outbox.close)
-
-    def _never_joined(self) -> None:
-        self._reaper = None
-        log.info("connection joined nothing in time", extra={"connection": self.id})
-        self.outbox.abort()
-
-    def closed(self) -> None:
-        """The transport has ended: everything is taken back at once."""
-        self.joined()
-        if self._expiry is not None:
-            self._expiry.cancel()
+    def ended(self) -> None:
         for document in list(self._documents.values()):
             document.end()
-        for task in list(self._tasks):
-            task.cancel()
+        if self._is_stock:
+            self._server.stock_ended(self)
 
     # -- packets -------------------------------------------------------------------------------------------------
 
-    async def take(self, packet: Packet) -> None:
-        """Take one packet of a document namespace.
+    def receive_text(self, message: bytes) -> Coroutine[None, None, None] | None:
+        """Take one Engine.IO packet.
 
         Raises:
             BadPacket: the connection must end.
         """
+        if self._header is not None:
+            raise BadPacket("an attachment must follow its header")
+        if message == self._last_header:
+            # Clients that ask for no acknowledgement send the same header with each update, and each cursor.
+            self._header = self._last_packet
+            return None
+        if message[:1] != b"4":
+            if message[:1] == b"1":
+                self.transport.close()
+            elif message[:1] != b"3":
+                raise BadPacket("a client sends messages, pongs and its end")
+            return None
+        try:
+            text = message.decode()
+        except UnicodeDecodeError as error:
+            raise BadPacket("a packet is text") from error
+        parsed = parse_header(text)
+        if parsed is None:
+            return self._take_stock(text[1:])
+        packet, attachments = parsed
+        if not attachments:
+            return self._take_packet(packet)
+        self._header = packet
+        if packet.number is None:
+            self._last_header, self._last_packet = message, packet
+        return None
+
+    def receive(self, message: bytes) -> Coroutine[None, None, None] | None:
+        """Take the attachment of the packet before.
+
+        Raises:
+            BadPacket: there was none.
+        """
+        header, self._header = self._header, None
+        if header is None:
+            raise BadPacket("binary frame without a header")
+        data = with_attachment(header.data, message)
+        return self._take_packet(Packet(header.kind, header.namespace, header.number, data))
+
+    def _take_packet(self, packet: Packet) -> Coroutine[None, None, None] | None:
+        """Take one packet of a document namespace."""
         document = self._documents.get(packet.namespace)
-        work = None
         match packet.kind:
-            case 0:
-                if document is None:
-                    await self._connect(packet)
-            case 1:
-                if document is not None:
-                    document.end()
             case 2 | 5:
                 if not isinstance(packet.data, list) or not packet.data or not isinstance(packet.data[0], str):
                     raise BadPacket("an event is a list that begins with its name")
                 if document is not None:
-                    work = document.receive(packet.data[0], packet.data[1:], packet.number, time.perf_counter())
+                    return document.receive(packet.data[0], packet.data[1:], packet.number, time.perf_counter())
             case 3 | 6:
                 if not isinstance(packet.data, list) or packet.number is None:
                     raise BadPacket("an acknowledgement is a list, with a number")
                 if document is not None:
-                    work = document.receive_acknowledgement(packet.number, packet.data)
+                    return document.receive_acknowledgement(packet.number, packet.data)
+            case 0:
+                if document is None:
+                    return self._connect(packet)
+            case 1:
+                if document is not None:
+                    document.end()
             case _:
                 raise BadPacket("an unknown kind of packet")
-        if work is not None:
-            await work
+        return None
 
     async def _connect(self, packet: Packet) -> None:
         server, namespace = self._server, packet.namespace
@@ -229,7 +259,7 @@ class SocketConnection:
                 self.outbox.close()
                 return
             async with asyncio.timeout(server.limits.open_seconds):
-                user = await server.door.admit(self.request, token_of(packet.data))
+                user = await server.door.admit(self.headers, token_of(packet.data))
                 room, grant = await server.door.enter(user, design)
         except TimeoutError:
             self.outbox.close()
@@ -253,6 +283,30 @@ class SocketConnection:
         """y-socket.io clients know one word for it; code and sentence go beside it."""
         self.outbox.write(frames.connect_error(namespace, "Unauthorized", {"code": code, "message": message}))
 
+    def _take_stock(self, text: str) -> Coroutine[None, None, None]:
+        """Hand a packet of another namespace to python-socketio; what it could not read ends the connection here.
+
+        Raises:
+            BadPacket: not a packet of Socket.IO; python-socketio would log a traceback for each, and go on.
+        """
+        if text[:1] in ("5", "6"):
+            # Stock packets hold attachments without a bound; only documents have any.
+            raise BadPacket("only documents take binary events")
+        try:
+            packet = self._server.packet_class(encoded_packet=text) if text else None
+        except Exception as error:
+            raise BadPacket("a packet cannot be read") from error
+        if packet is None or (packet.packet_type == EVENT and not (isinstance(packet.data, list) and packet.data)):
+            raise BadPacket("an event is a list that begins with its name")
+        if packet.packet_type not in (CONNECT, DISCONNECT, EVENT, ACK):
+            raise BadPacket("an unknown kind of packet")
+        if packet.packet_type == CONNECT:
+            self._stock_connects += 1
+            if self._stock_connects > MAX_STOCK_CONNECTS:
+                raise BadPacket("too many namespaces were asked for")
+        self._is_stock = True
+        return self._server.take_stock(self, text)
+
 
 def token_of(auth: object) -> str | None:
     """The token in a Socket.IO `auth` object, if it brings one."""
@@ -260,119 +314,43 @@ def token_of(auth: object) -> str | None:
     return token if isinstance(token, str) and token else None
 
 
-class _WebSocket(driver.WebSocket):  # type: ignore[misc]
-    """The driver's WebSocket without compression, and with document packets taken out of the stream."""
+class Engine:
+    """What python-socketio asks of python-engineio, answered by our own connections."""
 
-    def __init__(self, live: LiveServer, handler: Callable[[Any], Awaitable[None]], server: Any) -> None:
-        super().__init__(handler, server)
-        self._live = live
-        self._unjoined_bytes = 0
-        self._stock_connects = 0
-        self._pace = Pace(live.limits.burst_seconds, live.limits.share)
-        self.connection: SocketConnection
+    async_mode = "aiohttp"
 
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        request: web.Request = environ["aiohttp.request"]
-        self._sock = web.WebSocketResponse(max_msg_size=self._live.limits.max_frame_bytes, compress=False, timeout=2.0)
-        await self._sock.prepare(request)
-        self.environ = environ
-        self.connection = environ["luneo.connection"] = SocketConnection(self._live, request, self._sock)
-        gauge = self._live.metrics.connections.labels("socket.io")
-        gauge.inc()
-        self._live.connections.add(self.connection)
-        try:
-            await self.handler(self)
-        finally:
-            gauge.dec()
-            self._live.connections.discard(self.connection)
-            self.connection.closed()
-        return self._sock
+    def __init__(self, **options: object) -> None:
+        self.connections: dict[str, SocketConnection] = {}
+        """Those that python-socketio knows, by their id."""
 
-    async def wait(self) -> str:
-        """The next frame that is not a document's."""
-        try:
-            return await self._next()
-        except asyncio.CancelledError:
-            # Nothing came for too long. The stock writer would wait for whoever does not read, and the end for it.
-            self.connection.outbox.close()
-            raise
+    def on(self, event: str, handler: object) -> None:
+        """It says whom it wants to be told by; `LiveServer` calls these by their names."""
 
-    async def _next(self) -> str:
-        turn_began = time.perf_counter()
-        while True:
-            pause = self._pace.pause_seconds()
-            if pause or time.perf_counter() - turn_began > TURN_SECONDS:
-                await asyncio.sleep(pause)
-                turn_began = time.perf_counter()
-            message = await self._receive()
-            data = message.data
-            if message.type is WSMsgType.TEXT:
-                try:
-                    if not self.connection.has_joined:
-                        self._unjoined_bytes += len(data)
-                        if self._unjoined_bytes > self._live.limits.join_bytes:
-                            raise BadPacket("too much before a namespace was joined")
-                    if not await self._taken(data):
-                        if data[:2] in ("45", "46"):
-                            # Stock packets hold attachments without a bound; only documents have any.
-                            raise BadPacket("only documents take binary events")
-                        return cast(str, data)
-                except BadPacket as error:
-                    log.info("bad packet", extra={"connection": self.connection.id, "why": str(error)})
-                    await self._sock.close(code=1008, message=b"bad packet")
-                    raise OSError from error
-                except asyncio.CancelledError:
-                    raise
-                except Exception as error:
-                    log.exception("a document packet failed", extra={"connection": self.connection.id})
-                    self.connection.outbox.abort()
-                    raise OSError from error
-            elif message.type is WSMsgType.BINARY:
-                await self._sock.close(code=1008, message=b"binary frame without a header")
-                raise OSError
-            else:
-                raise OSError
+    @staticmethod
+    def generate_id() -> str:
+        return os.urandom(10).hex()
 
-    async def _receive(self) -> WSMessage:
-        message: WSMessage = await self._sock.receive()
-        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            self._pace.count(len(message.data))
-        return message
+    async def send(self, sid: str, packet: str | bytes) -> None:
+        """Write one Socket.IO packet; for a connection that has ended it is nothing."""
+        connection = self.connections.get(sid)
+        if connection is not None and isinstance(packet, str):
+            connection.outbox.write(frames.websocket_frame(frames.TEXT, b"4" + packet.encode()))
 
-    async def _taken(self, text: str) -> bool:
-        if text[:1] != "4":
-            if text[:1] not in ("1", "3"):
-                raise BadPacket("a client sends messages, pongs and its end")
-            return False
-        parsed = parse_header(text)
-        if parsed is None:
-            self._check_stock(text[1:])
-            return False
-        packet, attachments = parsed
-        if attachments:
-            follows = await self._receive()
-            if follows.type is not WSMsgType.BINARY:
-                raise BadPacket("an attachment must follow its header")
-            packet = Packet(packet.kind, packet.namespace, packet.number, with_attachment(packet.data, follows.data))
-        await self.connection.take(packet)
-        return True
 
-    def _check_stock(self, text: str) -> None:
-        """Refuse what python-socketio could not read: it would log a traceback for each packet, and go on.
+class _Manager(socketio.AsyncManager):  # type: ignore[misc]
+    """python-socketio's manager, whose end of a client walks every room of its namespace: ours have their own only."""
 
-        Raises:
-            BadPacket: not a packet of Socket.IO.
-        """
-        try:
-            packet = self._live.packet_class(encoded_packet=text) if text else None
-        except Exception as error:
-            raise BadPacket("a packet cannot be read") from error
-        if packet is None or (packet.packet_type == EVENT and not (isinstance(packet.data, list) and packet.data)):
-            raise BadPacket("an event is a list that begins with its name")
-        if packet.packet_type == CONNECT:
-            self._stock_connects += 1
-            if self._stock_connects > MAX_STOCK_CONNECTS:
-                raise BadPacket("too many namespaces were asked for")
+    def basic_disconnect(self, sid: str, namespace: str, **options: object) -> None:
+        rooms = self.rooms.get(namespace, {})
+        for name in (sid, None):
+            if sid in rooms.get(name, ()):
+                self.basic_leave_room(sid, namespace, name)
+        self.callbacks.pop(sid, None)
+        for pending in (self.pending_connect, self.pending_disconnect):
+            if sid in pending.get(namespace, ()):
+                pending[namespace].remove(sid)
+                if not pending[namespace]:
+                    del pending[namespace]
 
 
 class LiveServer(socketio.AsyncServer):  # type: ignore[misc]
@@ -382,26 +360,58 @@ class LiveServer(socketio.AsyncServer):  # type: ignore[misc]
         self, *, door: Door, metrics: Metrics, limits: SocketLimits, outbox_limits: OutboxLimits, **options: Any
     ) -> None:
         super().__init__(
-            async_mode="aiohttp",
-            transports=["websocket"],
+            client_manager=_Manager(),
             # Handlers of one connection run one after another; each is a few lines.
             async_handlers=False,
             always_connect=False,
-            # Origin is checked before Engine.IO is asked, by realtime/security.py.
-            cors_allowed_origins=[],
-            max_http_buffer_size=limits.max_frame_bytes,
-            ping_interval=limits.ping_interval_seconds,
-            ping_timeout=limits.ping_timeout_seconds,
             logger=False,
-            engineio_logger=False,
             **options,
         )
         self.door = door
         self.metrics = metrics
         self.limits = limits
-        self.outbox_limits = outbox_limits
-        self.connections: set[SocketConnection] = set()
-        self.eio._async = {**self.eio._async, "websocket": functools.partial(_WebSocket, self)}
+        self.sockets = WebSockets(metrics=metrics, limits=limits, outbox_limits=outbox_limits)
+        self._endings: set[asyncio.Task[None]] = set()
+
+    def _engineio_server_class(self) -> type[Engine]:
+        return Engine
+
+    def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
+        """Take the handshakes of Engine.IO."""
+        app.router.add_get(f"/{socketio_path}/", self._open)
+
+    async def _open(self, request: web.Request) -> web.StreamResponse:
+        # The answers of Engine.IO, which its clients know (S8).
+        if request.query.get("transport") != "websocket" or "sid" in request.query:
+            return _engine_error(0, "Transport unknown: this server takes WebSockets only")
+        if request.query.get("EIO") != "4":
+            return _engine_error(5, "Unsupported protocol version")
+        return self.sockets.take(request, SocketConnection(self, request))
+
+    @property
+    def connections(self) -> set[SocketConnection]:
+        return cast(set[SocketConnection], self.sockets.open)
+
+    async def take_stock(self, connection: SocketConnection, text: str) -> None:
+        """One packet for a namespace that is no document's."""
+        if connection.id not in self.environ:
+            self.eio.connections[connection.id] = connection
+            await self._handle_eio_connect(connection.id, {CONNECTION: connection})
+        await self._handle_eio_message(connection.id, text)
+
+    def stock_ended(self, connection: SocketConnection) -> None:
+        """A connection that python-socketio knows has ended."""
+        if self.eio.connections.pop(connection.id, None) is not None:
+            ending = asyncio.get_running_loop().create_task(
+                self._handle_eio_disconnect(connection.id, self.reason.TRANSPORT_CLOSE)
+            )
+            self._endings.add(ending)
+            ending.add_done_callback(self._ended)
+
+    def _ended(self, ending: asyncio.Task[None]) -> None:
+        self._endings.discard(ending)
+        if not ending.cancelled() and ending.exception() is not None:
+            log.error("the end of a connection failed", exc_info=ending.exception())
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: object) -> None:
         """Every event of a stock namespace, before a handler is looked for: namespaces that take events get theirs."""
@@ -413,9 +423,13 @@ class LiveServer(socketio.AsyncServer):  # type: ignore[misc]
 
     def connection_of(self, environ: dict[str, Any]) -> SocketConnection:
         """The connection below a namespace's handler, from the environ that its connect handler was given."""
-        return cast(SocketConnection, environ["luneo.connection"])
+        return cast(SocketConnection, environ[CONNECTION])
 
     def close_all(self) -> None:
         """Ask every client to come back: the node is draining."""
         for connection in list(self.connections):
             connection.outbox.close()
+
+
+def _engine_error(code: int, message: str) -> web.Response:
+    return web.json_response({"code": code, "message": message}, status=400)

@@ -209,6 +209,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
 
     protocol: ClassVar[str]
     """The name under which connections are counted."""
+    ping_frame: ClassVar[bytes] = frames.PING
     idle_frame: ClassVar[bytes] = b""
     """Goes out with every ping: what a client whose watchdog counts messages is content with."""
 
@@ -248,6 +249,10 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         Raises:
             FrameError: the connection must end, with this code.
         """
+
+    def receive_text(self, message: bytes) -> Coroutine[None, None, None] | None:
+        """Take one text message, of which it is not known yet whether it is UTF-8; as `receive`."""
+        raise FrameError(WSCloseCode.UNSUPPORTED_DATA, "messages are binary here")
 
     @abc.abstractmethod
     def ended(self) -> None:
@@ -345,7 +350,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         else:
             if self._silent_since == NEVER:
                 self._silent_since, self._heard, self._unread = now, False, self.outbox.unread
-            self.outbox.write(frames.PING + self.idle_frame)
+            self.outbox.write(self.ping_frame + self.idle_frame)
             self._due = now + self._ping_seconds
             self._sleep()
 
@@ -443,7 +448,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         elif opcode == PING:
             self.outbox.write(frames.websocket_frame(PONG, payload))
         elif opcode == TEXT:
-            raise FrameError(WSCloseCode.UNSUPPORTED_DATA, "messages are binary here")
+            return None if self._ended else self.receive_text(payload)
         return None
 
     def _hold(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class PlainDoor:
         self.rooms = rooms
         self.failing = False
 
-    async def admit(self, request: web.Request, token: str | None) -> User:
+    async def admit(self, headers: Mapping[str, str], token: str | None) -> User:
         if token is None:
             raise NotAuthenticated("Send a token.")
         return User(UserId(f"user-{token}"), token.title(), BRAND, Role(token))

@@ -100,7 +100,7 @@ async def fill(server: Server, socket: RawSocket) -> Any:
 
 async def test_who_asks_for_much_and_reads_nothing_is_cut_though_nobody_edits(server: Server) -> None:
     """Rule O3; pongs that were never asked for do not help."""
-    server.live.outbox_limits = OutboxLimits(stall_seconds=0.3)
+    server.live.sockets.outbox_limits = OutboxLimits(stall_seconds=0.3)
     async with raw_socket(server.url) as eve:
         await join(eve)
         connection = await fill(server, eve)
@@ -115,7 +115,7 @@ async def test_who_asks_for_much_and_reads_nothing_is_cut_though_nobody_edits(se
 
 async def test_who_is_sent_away_and_does_not_read_is_gone_all_the_same(server: Server) -> None:
     """Rules O3, P9: a transport that is closed over unread bytes ends when nobody reads them."""
-    server.live.outbox_limits = OutboxLimits(stall_seconds=0.3)
+    server.live.sockets.outbox_limits = OutboxLimits(stall_seconds=0.3)
     async with raw_socket(server.url) as eve:
         await join(eve)
         connection = await fill(server, eve)

@@ -338,7 +338,7 @@ async def test_long_polling_is_refused(server: Server) -> None:
 
 async def test_a_slow_reader_is_sent_the_log_again_in_place(server: Server) -> None:
     """Rule O2: while it does not read, presence and updates are not queued for it; then it gets every row, in order."""
-    server.live.outbox_limits = replace(server.live.outbox_limits, soft_bytes=50_000, low_bytes=10_000)
+    server.live.sockets.outbox_limits = replace(server.live.sockets.outbox_limits, soft_bytes=50_000, low_bytes=10_000)
     async with raw_socket(server.url) as ada, raw_socket(server.url) as slow:
         await join(ada)
         await join(slow)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import socketio
-from aiohttp import web
 
 from realtime.auth import make_token
 from realtime.namespaces.requests import RequestLimits
@@ -635,7 +634,7 @@ async def test_when_the_door_fails_the_client_is_asked_to_come_back(node: TalkNo
     """Rule T4: never a refusal that a stock client would take for final."""
 
     class Stuck:
-        async def admit(self, request: web.Request, token: str | None) -> User:
+        async def admit(self, headers: Mapping[str, str], token: str | None) -> User:
             raise OSError("the key server does not answer")
 
         async def enter(self, user: User, design: str) -> tuple[Room, Grant]:
@@ -667,7 +666,7 @@ async def test_a_client_that_leaves_without_goodbye_leaves_nothing_behind(node: 
             lambda: (len(node.streams), node.sessions, node.live.watchers, len(node.server.connections)) == (0,) * 4,
             "everything to be let go",
         )
-    await until(lambda: "SocketConnection._guard" not in str(asyncio.all_tasks()), "the tasks to end")
+    await until(lambda: "WebSocket._guard" not in str(asyncio.all_tasks()), "the tasks to end")
 
 
 async def test_leaving_one_namespace_lets_go_what_it_followed(node: TalkNode) -> None:
@@ -679,10 +678,10 @@ async def test_leaving_one_namespace_lets_go_what_it_followed(node: TalkNode) ->
         await ada.acknowledged(1)
         await ada.ws.send_str('42/notifications,2["inbox:subscribe"]')
         await ada.acknowledged(2)
-        assert str(asyncio.all_tasks()).count("SocketConnection._guard") == 2
+        assert str(asyncio.all_tasks()).count("WebSocket._guard") == 2
         await ada.ws.send_str("41/chat,")
         await until(lambda: (len(node.streams), node.sessions) == (1, 1), "the chat to be let go")
-        await until(lambda: str(asyncio.all_tasks()).count("SocketConnection._guard") == 1, "its task to end")
+        await until(lambda: str(asyncio.all_tasks()).count("WebSocket._guard") == 1, "its task to end")
         await ada.ws.send_str('42/chat,3["chat:history",{"design":"spring"}]')  # of nobody: it is nothing
         await ada.ws.send_str('42/notifications,4["inbox:list"]')
         assert (await ada.acknowledged(4))[0]["ok"] is True

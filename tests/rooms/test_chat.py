@@ -108,7 +108,7 @@ async def test_a_reader_that_stalls_is_resent_what_it_missed_and_nobody_waits_fo
             await ben.do("chat:subscribe", {"design": "spring"})
             session = next(s for s in node.namespaces[0].sessions.values() if s.connection.id != _of(node, ben))
             # Small buffers of the system, so that few messages show what many do.
-            for transport in (slow.ws.get_extra_info("socket"), session.connection.request.get_extra_info("socket")):
+            for transport in (slow.ws.get_extra_info("socket"), session.connection.transport.get_extra_info("socket")):
                 transport.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
                 transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
             number = 0
@@ -123,8 +123,7 @@ async def test_a_reader_that_stalls_is_resent_what_it_missed_and_nobody_waits_fo
             await ben.hears("chat:posted", number)
             assert not session.outbox.closing
             # Behind since then: what came later waits in the log, and not in memory.
-            server_side = session.connection.request.transport
-            assert server_side is not None
+            server_side = session.connection.transport
             assert server_side.get_write_buffer_size() < outbox.soft_bytes + 10_000
             for position in range(1, number + 1):
                 packet = await slow.until("chat:posted")
