@@ -83,7 +83,7 @@ class YWebsocket:
             if not is_id(design):
                 raise NotFound("design")
             async with asyncio.timeout(self._sockets.limits.open_seconds):
-                user = await self._door.admit(request, token)
+                user = await self._door.admit(request.headers, token)
                 room, grant = await self._door.enter(user, design)
         except TimeoutError:
             raise Unavailable("The design could not be opened in time. Try again in a moment.") from None
