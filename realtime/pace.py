@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-FRAME_SECONDS = 0.0001
+FRAME_SECONDS = 0.00004
 """About what a small frame costs: read, inspected, queued, answered."""
 BYTE_SECONDS = 0.4e-6
 """About what a byte costs that is read on the loop: 32 KB of deleted ranges take 13 to 20 ms."""

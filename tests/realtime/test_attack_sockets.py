@@ -187,11 +187,11 @@ def test_a_connection_is_read_at_its_share_of_the_loop_once_its_burst_is_used() 
 async def test_who_floods_is_read_later_than_its_neighbours_and_loses_nothing(tmp_path: Path) -> None:
     """Rules D7, S9: a flood costs its sender time, in its room and beside it."""
     async with (
-        live_server(tmp_path, SocketLimits(burst_seconds=0.01, share=0.01)) as server,
+        live_server(tmp_path, SocketLimits(burst_seconds=0.01, share=0.05)) as server,
         raw_socket(server.url) as eve,
     ):
         await join(eve)
-        for _ in range(200):
+        for _ in range(1500):
             await eve.emit(ROOM, "sync-update", EMPTY)
         await eve.emit(ROOM, "sync-update", Writer().set("eve", "one"), number=1)
         flood = asyncio.ensure_future(eve.acknowledged(1))
