@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from bench.rivals.plans import PLANS
-from bench.rivals.report import COLUMNS, GOALS, Goal, cell, cost_us, judge, report
+from bench.rivals.report import BEGINS, COLUMNS, ENDS, GOALS, Goal, cell, cost_us, judge, replaced, report
 from bench.rivals.targets import TARGETS
 
 FANOUT_COST = next(goal for goal in GOALS if goal.plan == "fanout200" and goal.column.title == "µs/delivery")
@@ -99,3 +101,10 @@ def test_every_goal_names_a_plan_and_rivals_that_there_are() -> None:
     for goal in GOALS:
         assert goal.column in COLUMNS[PLANS[goal.plan].scenario]
         assert all(not TARGETS[rival].ours for rival in goal.rivals)
+
+
+def test_new_tables_take_the_place_of_the_old_ones_and_of_nothing_else() -> None:
+    page = f"# Title\n{BEGINS}\nold\n{ENDS}\nwhere the time goes\n"
+    assert replaced(page, "new\n") == f"# Title\n{BEGINS}\nnew\n{ENDS}\nwhere the time goes\n"
+    with pytest.raises(ValueError, match="needs the lines"):
+        replaced(f"# Title\n{BEGINS}\nold\n", "new")

@@ -1,4 +1,7 @@
-"""`python -m bench.rivals [--plans fanout200,join] [--targets luneo,hocuspocus] [--rounds 3] [--out results]`."""
+"""`python -m bench.rivals [--plans fanout200,join] [--targets luneo,hocuspocus] [--rounds 3] [--out results]`.
+
+`make bench-rivals ARGS='--out results --into docs/performance.md'` measures everything and renews the page.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.rivals.plans import ALWAYS, PLANS
-from bench.rivals.report import report
+from bench.rivals.report import replaced, report
 from bench.rivals.targets import TARGETS, measure, versions
 from tests.harness.budget import commit, machine
 
@@ -53,6 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="medians are over these (default: 3)")
     parser.add_argument("--out", type=Path, help="lines are added to OUT.jsonl, and OUT.md is made of all of them")
     parser.add_argument("--report", action="store_true", help="run nothing, make the tables of OUT.jsonl")
+    parser.add_argument("--into", type=Path, help="a page between whose two marks the tables are put as well")
     options = parser.parse_args()
     plans, targets = _names(options.plans, PLANS, parser), _names(options.targets, TARGETS, parser)
     if options.report and options.out is None:
@@ -63,6 +67,8 @@ def main() -> None:
     text = report(rows)
     if options.out is not None:
         options.out.with_suffix(".md").write_text(text)
+    if options.into is not None:
+        options.into.write_text(replaced(options.into.read_text(), text))
     print(f"\n{text}")
 
 

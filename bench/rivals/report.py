@@ -11,6 +11,9 @@ from typing import Any
 from bench.rivals.plans import PLANS
 from bench.rivals.targets import TARGETS
 
+BEGINS, ENDS = "<!-- measured -->", "<!-- end of what was measured -->"
+"""Between these lines a page holds the tables."""
+
 Row = dict[str, Any]
 """One run as `__main__` writes it: `plan`, `target`, `round`, the generator's figures or an `error`, and `fsyncMs`."""
 Read = Callable[[Row], float | None]
@@ -289,6 +292,19 @@ def _verdict_table(verdicts: Sequence[Verdict]) -> list[str]:
         for verdict in verdicts
     ]
     return ["### Targets", "", *_table(header, lines)]
+
+
+def replaced(page: str, tables: str) -> str:
+    """*page* with *tables* in the place of those that were measured before.
+
+    Raises:
+        ValueError: the page has not both marks.
+    """
+    before, begins, rest = page.partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    if not begins or not ends:
+        raise ValueError(f"the page needs the lines {BEGINS} and {ENDS}")
+    return f"{before}{BEGINS}\n{tables.strip()}\n{ENDS}{after}"
 
 
 def report(rows: Sequence[Row]) -> str:

@@ -47,6 +47,8 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "luneo": Target("ysio"),
+    "luneo-yws": Target("yws", "/yjs"),
+    "luneo-hocuspocus": Target("hocuspocus", "/hocuspocus"),
     "hocuspocus": Target("hocuspocus", package="@hocuspocus/server", server="hocuspocus.mjs"),
     "hocuspocus-flush10": Target(
         "hocuspocus", package="@hocuspocus/server", server="hocuspocus.mjs", env={"FLUSH_MS": "10"}
