@@ -170,6 +170,7 @@ class RoomRegistry:
             metrics=self._metrics,
             background=self._tasks,
             on_commit=self._on_commit,
+            on_node=self._hear_of_node,
             overwrite_names=self._overwrite_names,
         )
         try:
@@ -181,6 +182,8 @@ class RoomRegistry:
                 raise
             log.exception("opening a room failed", extra={"room": key.id})
             raise Unavailable("The design could not be read. Try again in a moment.") from error
+        for node in room.heard_nodes - self._nodes.keys():
+            room.node_silent(node)  # it fell silent while the room was read
         room.emptied_at = time.monotonic()  # from when it can be entered, however long it took to read
         self._rooms[key] = room
         self._runs[key] = self._tasks.create_task(self._supervise(room))
@@ -301,7 +304,15 @@ class RoomRegistry:
     def _hear_node(self, message: bytes) -> None:
         heard = replication.decode(message)
         if isinstance(heard, replication.HeardAlive) and heard.node != self.node:
-            self._nodes[heard.node] = time.monotonic()
+            self._hear_of_node(heard.node)
+
+    def _hear_of_node(self, node: bytes) -> None:
+        """A node is there, since it says something: its heartbeat, or who is connected to it.
+
+        From each word on its silence is measured. A heartbeat may have been lost, and a word may be late: of a node
+        that died before its first heartbeat, or whose silence was noticed already. Its people are to go all the same.
+        """
+        self._nodes[node] = time.monotonic()
 
     async def _compare(self) -> None:
         await asyncio.sleep(COMPARE_SECONDS)

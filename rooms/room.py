@@ -114,6 +114,7 @@ class Room:
         metrics: Metrics,
         background: asyncio.TaskGroup,
         on_commit: Callable[[DocumentKey, float], None],
+        on_node: Callable[[bytes], None],
         overwrite_names: bool,
     ) -> None:
         self.key = key
@@ -133,6 +134,7 @@ class Room:
         self._node = node
         self._metrics = metrics
         self._on_commit = on_commit
+        self._on_node = on_node
         self._inbox = Inbox(limits.inbox_updates, limits.inbox_bytes)
         self._questions: dict[str, _Question] = {}
         self._last_question = 0
@@ -158,7 +160,8 @@ class Room:
             keyframe_bytes=limits.keyframe_bytes,
             audit_after_seconds=limits.audit_after_seconds,
         )
-        self._heard_nodes: set[bytes] = set()
+        self.heard_nodes: set[bytes] = set()
+        """Nodes that told of people, and did not fall silent since."""
 
     # -- opening and closing -------------------------------------------------------------------------------------
 
@@ -506,7 +509,8 @@ class Room:
             case replication.HeardRows(_, relayed):
                 self._inbox.hint(Heard(relayed))
             case replication.HeardPresence(node, frame):
-                self._heard_nodes.add(node)
+                self.heard_nodes.add(node)
+                self._on_node(node)
                 if self.presence.heard_from_node(node, frame, time.time()):
                     self._arm_presence()
             case replication.HeardQuestion():
@@ -520,8 +524,8 @@ class Room:
 
     def node_silent(self, node: bytes) -> None:
         """A node does not answer any more: its people are gone from here."""
-        if node in self._heard_nodes:
-            self._heard_nodes.discard(node)
+        if node in self.heard_nodes:
+            self.heard_nodes.discard(node)
             if self.presence.node_silent(node, time.time()):
                 self._arm_presence()
 
