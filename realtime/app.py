@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import socket
@@ -117,6 +118,9 @@ async def serve(
         StorageError, BusUnreachable, Unavailable: a part did not open; what was open is closed again.
     """
     async with open_parts(settings) as (parts, sockets), listening(settings, parts, sockets, bound):
+        # What is there now stays for good: a collection that walks all of it holds everybody up for 70 ms.
+        gc.collect()
+        gc.freeze()
         log.info("node ready", extra={"mode": "open" if settings.is_open else "closed", "pid": os.getpid()})
         on_ready()
         await stop.wait()

@@ -15,14 +15,18 @@ PING = b"\x89\x00"
 _PLACEHOLDER = b'{"_placeholder":true,"num":0}'
 
 
-def websocket_frame(opcode: int, payload: bytes) -> bytes:
-    """One unmasked, unfragmented server frame (RFC 6455, 5.2)."""
-    length = len(payload)
+def websocket_head(opcode: int, length: int) -> bytes:
+    """What stands before a payload of *length* bytes in one unmasked, unfragmented server frame (RFC 6455, 5.2)."""
     if length < 126:
-        return bytes((0x80 | opcode, length)) + payload
+        return bytes((0x80 | opcode, length))
     if length < 65536:
-        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
-    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big")
+    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big")
+
+
+def websocket_frame(opcode: int, payload: bytes) -> bytes:
+    """One server frame."""
+    return websocket_head(opcode, len(payload)) + payload
 
 
 def close(code: int, reason: str) -> bytes:
@@ -66,6 +70,7 @@ def binary_event(
     return websocket_frame(TEXT, header) + websocket_frame(BINARY, attachment)
 
 
-def binary_acknowledgement(namespace: bytes, number: int, attachment: bytes, extra: bytes) -> bytes:
+def binary_acknowledgement(namespace: bytes, number: int, attachment: bytes, extra: bytes) -> tuple[bytes, bytes]:
+    """An acknowledgement with one attachment, which is the second part as it came: it may be large."""
     header = b"461-%b,%d[%b,%b]" % (namespace, number, _PLACEHOLDER, extra)
-    return websocket_frame(TEXT, header) + websocket_frame(BINARY, attachment)
+    return websocket_frame(TEXT, header) + websocket_head(BINARY, len(attachment)), attachment

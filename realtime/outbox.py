@@ -48,13 +48,16 @@ class Outbox:
         """Over the bound at which updates are not written any more, but read from the log later."""
         return self._transport.get_write_buffer_size() > self._limits.soft_bytes
 
-    def write(self, frames: bytes) -> None:
-        """Write whole frames; over `hard_bytes` the connection ends."""
+    def write(self, *frames: bytes) -> None:
+        """Write whole frames, in parts or not, as one write; over `hard_bytes` the connection ends."""
         transport = self._transport
         if self.closing:
             return
-        transport.write(frames)
-        self._written += len(frames)
+        if len(frames) == 1:
+            transport.write(frames[0])
+        else:
+            transport.writelines(frames)
+        self._written += sum(map(len, frames))
         if transport.get_write_buffer_size() > self._limits.hard_bytes:
             transport.abort()
         elif self._watch is None:

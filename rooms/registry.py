@@ -19,6 +19,7 @@ from rooms.metrics import Metrics
 from rooms.permissions import Grant
 from rooms.ports import Announced, Bus, Relayed, WorkerPort
 from rooms.room import Room, RoomLimits
+from rooms.turns import Turns
 from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Position
 from storage.update_log import UpdateLog
@@ -96,6 +97,7 @@ class RoomRegistry:
         self._overwrite_names = overwrite_names
         self._sole_writer = sole_writer
         self._on_commit = on_commit
+        self._turns = Turns()
         self._rooms: dict[DocumentKey, Room] = {}
         self._opening: dict[DocumentKey, asyncio.Task[Room]] = {}
         self._runs: dict[DocumentKey, asyncio.Task[None]] = {}
@@ -172,6 +174,7 @@ class RoomRegistry:
             on_commit=self._on_commit,
             on_node=self._hear_of_node,
             overwrite_names=self._overwrite_names,
+            turns=self._turns,
         )
         try:
             async with asyncio.timeout(OPEN_SECONDS):

@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rooms import faults, replication
+from rooms.differences import Differences
 from rooms.errors import (
     LimitExceeded,
     NotPermitted,
     Overloaded,
     RoomError,
-    TaskFailed,
     Unavailable,
     WorkerError,
 )
 from rooms.history import EMPTY_UPDATE, History, Prefix
 from rooms.inbox import CatchUp, Heard, Inbox, Submission
-from rooms.inspection import Inspection, decode_state_vector, inspect
+from rooms.inspection import Inspection, inspect
 from rooms.knowledge import Knowledge, Verdict
 from rooms.metrics import Metrics
 from rooms.peers import Peers
@@ -29,6 +29,7 @@ from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
 from rooms.presence import Presence
 from rooms.tasks import INSPECT_ON_LOOP_BYTES, admit_update, inspect_update
 from rooms.tick import Tick
+from rooms.turns import LARGE_BYTES, Turns
 from rooms.upkeep import Upkeep
 from storage.keyframes import Keyframes
 from storage.keys import DocumentKey, Epoch, Position
@@ -36,8 +37,6 @@ from storage.update_log import Entry, LoggedUpdate, UpdateLog
 
 log = logging.getLogger(__name__)
 
-DIFFERENCE_BYTES = 16 * 1024
-"""Keyframes below this are sent whole: cutting a difference costs more than it saves."""
 BATCH = 2048
 """Messages taken from the inbox in one pass; one pass is one commit and one write to each peer."""
 RELAY_BYTES = 1024 * 1024
@@ -55,6 +54,8 @@ ANOTHER_NODE = ""
 DELETED = ("deleted", "This design was deleted. What you have on the screen is not stored any more.")
 READ_AGAIN_SECONDS = (0.1, 0.3, 1.0)
 """Pauses before a logged row is given to a worker again."""
+TAIL_SECONDS = 1.0
+"""How long the rows after the prefix stay encoded for whoever joins next."""
 ANSWER_SECONDS = 10.0
 """How long a client may take to answer the room's question before its transport is closed."""
 
@@ -116,6 +117,7 @@ class Room:
         on_commit: Callable[[DocumentKey, float], None],
         on_node: Callable[[bytes], None],
         overwrite_names: bool,
+        turns: Turns,
     ) -> None:
         self.key = key
         self.limits = limits
@@ -135,6 +137,10 @@ class Room:
         self._metrics = metrics
         self._on_commit = on_commit
         self._on_node = on_node
+        self._turns = turns
+        self._differences = Differences(workers, background)
+        self._tail: Relayed | None = None
+        """What `tail_after` returned last."""
         self._inbox = Inbox(limits.inbox_updates, limits.inbox_bytes)
         self._questions: dict[str, _Question] = {}
         self._last_question = 0
@@ -227,34 +233,43 @@ class Room:
             self.emptied_at = time.monotonic()
 
     def state_now(self, state_vector: bytes) -> Prefix | None:
-        """Everything that a client with *state_vector* lacks of the newest prefix, and more; the rows after it follow.
+        """Everything that a client with *state_vector* lacks of the newest prefix; the rows after it follow.
 
-        None: so much more that a worker should cut it (`state_for`).
+        None: a worker has to cut it, or it is so large that it waits for its turn (`state_for`, RULE S11).
 
         Raises:
             InvalidUpdate: the state vector is not one.
         """
-        known = decode_state_vector(state_vector)
-        prefix = self.history.prefix
-        return prefix if not known or len(prefix.state) < DIFFERENCE_BYTES else None
+        ready = self._differences.now(self.history.prefix, state_vector, self._knowledge.vector)
+        return ready if isinstance(ready, Prefix) and len(ready.state) < LARGE_BYTES else None
 
     async def state_for(self, state_vector: bytes) -> Prefix:
-        """The same, without what the client has already, where a worker can say.
+        """The same, when it may be written.
 
         Raises:
             InvalidUpdate: the state vector is not one.
         """
-        ready = self.state_now(state_vector)
-        if ready is not None:
-            return ready
         prefix = self.history.prefix
-        try:
-            _, (difference,) = await self._workers.call(
-                "difference", {}, [prefix.state, state_vector], deadline_seconds=5
-            )
-        except (WorkerError, TaskFailed):
-            return prefix  # larger, and as true
-        return Prefix(prefix.epoch, prefix.position, difference)
+        ready = self._differences.now(prefix, state_vector, self._knowledge.vector)
+        if isinstance(ready, bytes):
+            ready = await self._differences.later(prefix, ready)
+        await self._turns.take(len(ready.state))
+        return ready
+
+    def tail_after(self, position: Position) -> Relayed | None:
+        """The rows after *position* that are in memory, encoded once for all who join; None: they are not."""
+        tail = self._tail
+        if tail is None or (tail.epoch, tail.first, tail.last) != (self.epoch, position + 1, self.head):
+            rows = self.history.after(position)
+            if rows is None:
+                return None
+            if tail is None:
+                asyncio.get_running_loop().call_later(TAIL_SECONDS, self._forget_tail)
+            tail = self._tail = Relayed(self.epoch, Position(position + 1), self.head, rows)
+        return tail
+
+    def _forget_tail(self) -> None:
+        self._tail = None
 
     async def rows_after(self, position: Position) -> tuple[bytes, ...] | None:
         """A run of rows after *position*, from memory or from the log; empty at the head, None beyond it.

@@ -23,6 +23,9 @@ from storage.keys import Epoch, Position
 
 log = logging.getLogger(__name__)
 
+EncodeState = Callable[[Epoch, Position, bytes], Sequence[bytes]]
+"""One complete update for a position, as the parts of a frame."""
+
 
 class Connection(Protocol):
     """What a document needs of the socket below it."""
@@ -159,14 +162,15 @@ class DocumentPeer(abc.ABC):
     # -- following the room --------------------------------------------------------------------------------------
 
     def answer(
-        self, state_vector: bytes, encode: Callable[[Epoch, Position, bytes], bytes], resume: object = None
+        self, state_vector: bytes, encode: EncodeState, resume: object = None
     ) -> Coroutine[None, None, None] | None:
-        """Send everything that the client lacks, and follow the room from there (RULES S1, S5).
+        """Send everything that the client lacks, and follow the room from there (RULES S1, S5, S11).
 
         What is returned is to be awaited before the next message is read.
 
         Args:
-            encode: one complete update for a position as a frame; rows after the position follow in the same write.
+            encode: one complete update for a position as the parts of a frame; the update is one of them as it came,
+                since a copy of it for each who joins would cost more than sending it. Rows follow in the same write.
             resume: `{epoch, position}` of a client that has everything up to there.
         """
         room = self.room
@@ -184,34 +188,40 @@ class DocumentPeer(abc.ABC):
         self._answer_from(prefix.position, prefix.state, encode)
         return None
 
-    async def _answer_later(self, state_vector: bytes, encode: Callable[[Epoch, Position, bytes], bytes]) -> None:
-        prefix = await self.room.state_for(state_vector)
+    async def _answer_later(self, state_vector: bytes, encode: EncodeState) -> None:
+        try:
+            prefix = await self.room.state_for(state_vector)
+        except RoomError as error:
+            self.refuse(error.code, error.message)
+            return
         if not self.ended:
             self._answer_from(prefix.position, prefix.state, encode)
 
-    def _answer_from(self, start: Position, update: bytes, encode: Callable[[Epoch, Position, bytes], bytes]) -> None:
+    def _answer_from(self, start: Position, update: bytes, encode: EncodeState) -> None:
         room = self.room
-        answer = encode(room.epoch, start, update)
-        rows = room.history.after(start)
+        parts = encode(room.epoch, start, update)
+        tail = room.tail_after(start)
         self._position = start
-        if rows is None:  # folded meanwhile, or older than the prefix: the rest comes from the log
-            self.outbox.write(answer)
+        if tail is None:  # folded meanwhile, or older than the prefix: the rest comes from the log
+            self.outbox.write(*parts)
             self._follow_later()
             return
         self._following = True
-        if rows:
-            relayed = Relayed(room.epoch, Position(start + 1), room.head, rows)
-            answer += self.encode_updates(relayed)
-            self._position = relayed.last
-        self.outbox.write(answer)
+        if tail.updates:
+            parts = [*parts, self._encoded(tail)]
+            self._position = tail.last
+        self.outbox.write(*parts)
+
+    def _encoded(self, relayed: Relayed) -> bytes:
+        frame = relayed.frames.get(self.protocol)
+        if frame is None:
+            frame = relayed.frames[self.protocol] = self.encode_updates(relayed)
+        return frame
 
     def send_updates(self, relayed: Relayed) -> None:
         if not self._following or relayed.last <= self._position:  # an answer to a step 1 had them already
             return
-        frame = relayed.frames.get(self.protocol)
-        if frame is None:
-            frame = relayed.frames[self.protocol] = self.encode_updates(relayed)
-        if self.outbox.offer(frame):
+        if self.outbox.offer(self._encoded(relayed)):
             self._position = relayed.last
         else:
             self._metrics.slow_peers.labels("behind").inc()

@@ -64,9 +64,9 @@ class DocumentSocket(DocumentPeer):
                 self.hear_presence(frame)
             case "sync-step-1", [bytes(state_vector), *rest]:
 
-                def encode(epoch: Epoch, position: Position, update: bytes) -> bytes:
+                def encode(epoch: Epoch, position: Position, update: bytes) -> Sequence[bytes]:
                     if number is None:
-                        return b""
+                        return (b"",)
                     extra = orjson.dumps({"epoch": epoch, "position": position})
                     return frames.binary_acknowledgement(self._namespace, number, update, extra)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from realtime.frames import BINARY, websocket_frame
+from realtime.frames import BINARY, websocket_frame, websocket_head
 from realtime.protocols.connection import Door
 from realtime.protocols.peer import DocumentPeer
 from realtime.protocols.refusals import Refusals, caller_of
@@ -259,8 +259,11 @@ def _sync(step: int, data: bytes) -> bytes:
     return websocket_frame(BINARY, _sized(bytes((SYNC, step)), data))
 
 
-def _step_2(epoch: Epoch, position: Position, update: bytes) -> bytes:
-    return _sync(STEP_2, update)
+def _step_2(epoch: Epoch, position: Position, update: bytes) -> Sequence[bytes]:
+    """The update stays as it came: it may be large, and the same for all who join."""
+    head = bytearray((SYNC, STEP_2))
+    write_varuint(head, len(update))
+    return websocket_head(BINARY, len(head) + len(update)) + head, update
 
 
 def _denied(code: str, message: str) -> bytes:

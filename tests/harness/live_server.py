@@ -58,6 +58,7 @@ class Server:
     raw: WebSockets
     door: PlainDoor
     log: UpdateLog
+    workers: Workers
 
 
 @asynccontextmanager
@@ -102,4 +103,4 @@ async def live_server(
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        yield Server(f"http://127.0.0.1:{port}", rooms, live, raw, door, log)
+        yield Server(f"http://127.0.0.1:{port}", rooms, live, raw, door, log, workers)

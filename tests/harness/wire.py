@@ -77,11 +77,17 @@ class Wire(asyncio.Protocol):
         return wire
 
     @classmethod
-    async def connect(cls, host: str, port: int, room: str, *, token: str = "") -> Wire:
-        """Connect and ask to enter; whether it succeeds is for the caller to see."""
+    async def connect(cls, host: str, port: int, room: str, *, token: str = "", hold: bool = False) -> Wire:
+        """Connect and ask to enter; whether it succeeds is for the caller to see.
+
+        Args:
+            hold: ask for the document only after `release`.
+        """
         loop = asyncio.get_running_loop()
         _, wire = await loop.create_connection(lambda: cls(room), host, port)
         wire._token = token
+        if hold:
+            wire._held = []
         wire.transport.write(
             f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -90,6 +96,12 @@ class Wire(asyncio.Protocol):
         return wire
 
     _token = ""
+    _held: list[bytes] | None = None
+
+    def release(self) -> None:
+        """Say what was held back."""
+        held, self._held = self._held, None
+        self.write(b"".join(held or []))
 
     @property
     def _ends(self) -> tuple[asyncio.Future[Any], asyncio.Future[Any]]:
@@ -188,7 +200,7 @@ class Wire(asyncio.Protocol):
             case "45" | "46":
                 self._header = text
             case "40":
-                self.write(event(self.room, "sync-step-1", b"\x00", 0))
+                self._ask(event(self.room, "sync-step-1", b"\x00", 0))
                 if self._presence is not None:
                     self.write(event(self.room, "awareness-update", self._presence))
             case "43":
@@ -203,7 +215,13 @@ class Wire(asyncio.Protocol):
                 self.transport.close()
             case _ if text[:1] == "0":
                 auth = orjson.dumps({"token": self._token}).decode() if self._token else ""
-                self.write(frame(TEXT, f"40/yjs|{self.room},{auth}"))
+                self._ask(frame(TEXT, f"40/yjs|{self.room},{auth}"))
+
+    def _ask(self, frames: bytes) -> None:
+        if self._held is None:
+            self.write(frames)
+        else:
+            self._held.append(frames)
 
     def _ack(self, number: int, answer: Any, moment: float) -> None:
         self.acks[number] = (answer, moment)
