@@ -23,7 +23,8 @@ export class Samples {
   summary() { return { p50: this.at(0.5), p95: this.at(0.95), p99: this.at(0.99), max: this.at(1) } }
 }
 
-/** CPU seconds and memory of one process and its children; null when there is none to look at. */
+/** CPU seconds and memory of one process and all below it, those included that have ended and were waited for; null when there
+ *  is none to look at. */
 export function loadOf(pid) {
   if (!pid) return null
   let cpu = 0
@@ -34,7 +35,7 @@ export function loadOf(pid) {
     try {
       const stat = readFileSync(`/proc/${pids[i]}/stat`, 'latin1')
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      cpu += (Number(fields[11]) + Number(fields[12])) / TICK
+      cpu += fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / TICK
       const status = readFileSync(`/proc/${pids[i]}/status`, 'latin1')
       rssKb += Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0)
       peakKb += Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0)
