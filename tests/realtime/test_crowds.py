@@ -16,7 +16,8 @@ from rooms.inspection import decode_state_vector, encode_state_vector
 from tests.harness.live_server import Server, live_server
 from tests.harness.processes import until
 from tests.harness.raw_socket import RawSocket, raw_socket
-from tests.realtime.test_document_sockets import KEY, ROOM, Writer, join
+from tests.harness.writer import Writer
+from tests.realtime.test_document_sockets import KEY, ROOM, join
 
 CROWD = 12
 
