@@ -269,16 +269,8 @@ def cut(update: bytes, vector: Mapping[int, int]) -> bytes:
                 _write_rest(out, update, mark, known)
             else:
                 out += update[mark.begin : mark.after]
-    out += update[marks[-1].after if marks else _after_empty_sections(update) :]
+    out += update[marks[-1].after if marks else 1 :]  # without a struct, one byte says so
     return bytes(out)
-
-
-def _after_empty_sections(data: bytes) -> int:
-    """Where the delete set begins in an update without a struct."""
-    sections, p = _varuint(data, 0)
-    for _ in range(3 * sections):
-        _, p = _varuint(data, p)
-    return p
 
 
 def _write_rest(out: bytearray, data: bytes, mark: _Mark, known: int) -> None:
@@ -357,6 +349,8 @@ def _inspect(
         p += 1
         if clock > 127:
             clock, p = _varuint(data, p - 1)
+        if not count:
+            _malformed("a client without a struct")  # yrs panics where it has others of that client
         if count * 2 > size - p:
             _malformed("declared more structs than bytes")
         total += count

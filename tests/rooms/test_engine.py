@@ -159,7 +159,7 @@ def test_holes_that_are_known_are_left_out() -> None:
     assert cut(holed, {5: 2}) == bytes_of("01 01 05 05 00 02 00")
     assert cut(holed, {5: 6}) == bytes_of("01 01 05 06 00 01 00")
     assert cut(holed, {5: 1}) == bytes_of("01 03 05 01 00 01 0a 03 00 02 00")
-    assert cut(bytes_of("01 00 05 00 00"), {}) == engine.EMPTY_UPDATE
+    assert cut(bytes_of("00 01 05 01 00 01"), {}) == bytes_of("00 01 05 01 00 01")
 
 
 async def test_an_update_is_admitted_without_what_is_known(workers: Workers) -> None:
