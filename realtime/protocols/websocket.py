@@ -2,7 +2,7 @@
 
 aiohttp answers the handshake as it answers every request: Host, Origin, limits, identity. Then the connection is taken
 from it (`WebSockets.take`), and its request handler, task and parser end; a `WebSocketResponse` would keep them, 15 KB,
-for as long as the connection lives. What is assumed of aiohttp has a test each, in `test_websocket_seam.py`.
+for as long as the connection lives. What is assumed of aiohttp has a test each, in `test_websocket.py`.
 
 Messages are handled where they are read. What has to wait (a worker, a full room) stops the reading of its own
 connection, and nothing else (RULES O4, S9).

@@ -1,10 +1,14 @@
 // node tests/harness/designer.mjs: designers on command. One JSON object a line in, {id, ok, …} a line out, in the order done.
 //
-// A `stock` designer is the npm y-socket.io provider as it is published. An `acked` one speaks the same protocol through
+// A `stock` designer is the npm y-socket.io provider as it is published, `y-websocket` and `y-websocket-2` are that package in
+// its newest major version and in the one before. An `acked` one speaks the same protocol through
 // socket.io-client and sends every update with an acknowledgement, so that it is known which edits were called durable.
 import { createInterface } from 'node:readline'
 import { io } from 'socket.io-client'
+import { WebSocket } from 'ws'
 import { SocketIOProvider } from 'y-socket.io'
+import { WebsocketProvider } from 'y-websocket'
+import { WebsocketProvider as WebsocketProvider2 } from 'y-websocket-2'
 import * as awareness from 'y-protocols/awareness'
 import * as Y from 'yjs'
 import { digest, look } from './documents.mjs'
@@ -62,6 +66,33 @@ class Stock extends Designer {
   close() { this.provider.destroy() }
 }
 
+/** The npm y-websocket provider; what it says on the console of a refusal is kept as an event. */
+class YWebsocket extends Designer {
+  constructor({ kind, ...options }) {
+    super(options)
+    const Provider = kind === 'y-websocket' ? WebsocketProvider : WebsocketProvider2
+    this.provider = new Provider(`${this.url.replace('http', 'ws')}/yjs`, this.room, this.doc, {
+      connect: false, disableBc: true, params: this.auth, WebSocketPolyfill: WebSocket, maxBackoffTime: options.backoff ?? RETURN_MS.reconnectionDelayMax,
+    })
+    this.awareness = this.provider.awareness
+    this.opened = 0
+    this.closes = []
+    this.provider.on('status', ({ status }) => { this.events.push(status); if (status === 'connected') this.opened++ })
+    this.provider.on('connection-close', (event) => { if (event) this.closes.push(event.code) })
+    this.provider.on('connection-error', (event) => this.events.push(`error ${event.message}`))
+    this.provider.on('closed', ({ code, reason }) => this.events.push(`closed ${code} ${reason}`))
+  }
+
+  get connected() { return this.provider.wsconnected }
+  get ready() { return this.connected && this.provider.synced }
+  connect() { this.provider.connect() }
+  disconnect() { this.provider.disconnect() }
+  close() { this.provider.destroy() }
+  cut() { this.provider.ws?.terminate() }
+}
+
+console.warn = (text) => { for (const designer of designers.values()) if (designer.provider?.url && text.includes(designer.provider.url)) designer.refused.push(text.split('\n')[1]) }
+
 /** What one update brings: per client the clock it ends at, and the ranges that it deletes. Not what was sent before it. */
 function broughtBy(update) {
   const { structs, ds } = Y.decodeUpdate(update)
@@ -114,6 +145,8 @@ class Acked extends Designer {
   disconnect() { this.socket.disconnect() }
   close() { this.socket.disconnect(); this.awareness.destroy() }
 }
+
+const kinds = { stock: Stock, acked: Acked, 'y-websocket': YWebsocket, 'y-websocket-2': YWebsocket }
 
 const at = (length, place) => (length ? Math.floor(place * (length + 1)) : 0)
 const within = (length, place) => Math.min(length - 1, Math.floor(place * length))
@@ -172,7 +205,7 @@ const of = (names) => names.map((name) => designers.get(name))
 
 const commands = {
   open({ name, kind = 'stock', connect = true, ...options }) {
-    const designer = new (kind === 'stock' ? Stock : Acked)({ name, ...options })
+    const designer = new kinds[kind]({ name, kind, ...options })
     designers.set(name, designer)
     if (connect) designer.connect()
     return { client: designer.doc.clientID }
@@ -189,8 +222,8 @@ const commands = {
   look({ name }) { const { doc } = designers.get(name); return { digest: digest(doc), ...look(doc) } },
   people({ name }) { return { people: Object.fromEntries(designers.get(name).awareness.getStates()) } },
   report({ name }) {
-    const { doc, acked, sent, events, refused, connected, marks } = designers.get(name)
-    return { client: doc.clientID, acked, sent, events, refused, connected, marks }
+    const { doc, acked, sent, events, refused, connected, marks, opened, closes } = designers.get(name)
+    return { client: doc.clientID, acked, sent, events, refused, connected, marks, opened, closes }
   },
   async 'until-ready'({ names, within }) { return { met: await until(() => of(names).every((d) => d.ready), within) } },
   async 'until-gone'({ names, within }) { return { met: await until(() => of(names).every((d) => !d.connected), within) } },

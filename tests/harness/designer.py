@@ -20,7 +20,8 @@ Answer = dict[str, Any]
 class Designers:
     """One Node process with any number of designers; see `designer.mjs` for what they can do.
 
-    Kinds: `stock` is the npm provider as it is published, `acked` asks for an acknowledgement of each update.
+    Kinds: `stock` is the npm y-socket.io provider as it is published, `y-websocket` and `y-websocket-2` are that
+    package in two major versions, `acked` speaks y-socket.io and asks for an acknowledgement of each update.
     """
 
     def __init__(self) -> None:
