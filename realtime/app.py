@@ -26,6 +26,7 @@ from realtime.loop_watch import LoopWatch
 from realtime.namespaces import register
 from realtime.outbox import OutboxLimits
 from realtime.protocols.connection import SocketLimits
+from realtime.protocols.hocuspocus import Hocuspocus
 from realtime.protocols.socketio_wire import LiveServer
 from realtime.protocols.websocket import WebSockets
 from realtime.protocols.ywebsocket import YWebsocket
@@ -136,10 +137,12 @@ class Sockets:
     live: LiveServer
     raw: WebSockets
     ywebsocket: YWebsocket
+    hocuspocus: Hocuspocus
 
     def attach(self, app: web.Application) -> None:
         self.live.attach(app)
         self.ywebsocket.attach(app)
+        self.hocuspocus.attach(app)
 
     async def close_all(self) -> None:
         """Ask every client to come back, and wait for those that are told by a close frame."""
@@ -226,7 +229,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, Sockets]]
             rooms=rooms,
             metrics=HttpMetrics(metrics.registry),
         )
-        yield parts, Sockets(live, raw, YWebsocket(door, raw))
+        yield parts, Sockets(live, raw, YWebsocket(door, raw), Hocuspocus(door, raw))
 
 
 async def _open_talk(

@@ -25,10 +25,11 @@ class OutboxLimits:
 class Outbox:
     """Writes whole frames to a transport. No method waits but `drained`, and none raises."""
 
-    __slots__ = ("_finished", "_limits", "_transport", "_watch", "_written")
+    __slots__ = ("_added", "_finished", "_limits", "_transport", "_watch", "_written")
 
     def __init__(self, transport: asyncio.Transport, limits: OutboxLimits) -> None:
         self._transport = transport
+        self._added = b""
         self._finished = False
         self._limits = limits
         self._written = 0
@@ -53,6 +54,8 @@ class Outbox:
         transport = self._transport
         if self.closing:
             return
+        if self._added:
+            frames, self._added = (self._added, *frames), b""
         if len(frames) == 1:
             transport.write(frames[0])
         else:
@@ -63,12 +66,27 @@ class Outbox:
         elif self._watch is None:
             self._watch_reader()
 
+    def add(self, frames: bytes) -> None:
+        """Write whole frames in front of what is written next, or alone at the end of this turn of the loop.
+
+        For acknowledgements: those of a tick, and what it brings, are one write (RULE S10).
+        """
+        if not self._added:
+            asyncio.get_running_loop().call_soon(self._write_added)
+        self._added += frames
+
+    def _write_added(self) -> None:
+        if self._added:
+            self.write()
+
     def offer(self, frames: bytes) -> bool:
         """Write whole frames, unless the connection is congested: presence is lost then, updates come again later."""
         transport = self._transport
         if transport.get_write_buffer_size() > self._limits.soft_bytes:
             return False
         if not self._finished and not transport.is_closing():
+            if self._added:
+                frames, self._added = self._added + frames, b""
             transport.write(frames)
             self._written += len(frames)
             if self._watch is None:
@@ -92,6 +110,7 @@ class Outbox:
 
     def close(self) -> None:
         """Write what is buffered, then end the transport: passing, the client comes back."""
+        self._write_added()
         self._transport.close()
         self._watch_reader()
 

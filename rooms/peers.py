@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from rooms.ports import Announced, Peer, Relayed
+from rooms.ports import Announced, Peer, Relayed, Said
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,15 @@ class Peers:
             if frame is not None:
                 try:
                     peer.send_presence(frame)
+                except Exception:
+                    self._cut(peer)
+
+    def say(self, said: Said, sender: str = "") -> None:
+        """Hand on what one of them says to the others."""
+        for peer in list(self._peers.values()):
+            if peer.id != sender:
+                try:
+                    peer.send_said(said)
                 except Exception:
                     self._cut(peer)
 

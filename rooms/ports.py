@@ -33,6 +33,14 @@ class Announced:
     frames: dict[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What one client says to the others in the room, in words of their own that no room reads; with the same cache."""
+
+    data: bytes
+    frames: dict[str, bytes] = field(default_factory=dict)
+
+
 class Peer(Protocol):
     """One live connection to a room, whatever protocol it speaks.
 
@@ -48,6 +56,9 @@ class Peer(Protocol):
 
     def send_presence(self, announced: Announced) -> None:
         """Queue one awareness update; the first thing to be dropped over the bound."""
+
+    def send_said(self, said: Said) -> None:
+        """Queue what another client says, if the protocol has words for it; dropped over the bound."""
 
     def ask(self, question: int, state_vector: bytes) -> None:
         """Ask for all that is missing from *state_vector*; the answer is submitted with the same *question*."""

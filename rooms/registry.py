@@ -17,7 +17,7 @@ from rooms.history import EMPTY_UPDATE
 from rooms.inbox import Submission
 from rooms.metrics import Metrics
 from rooms.permissions import Grant
-from rooms.ports import Announced, Bus, Relayed, WorkerPort
+from rooms.ports import Announced, Bus, Relayed, Said, WorkerPort
 from rooms.room import Room, RoomLimits
 from rooms.turns import Turns
 from storage.keyframes import Keyframes
@@ -57,6 +57,8 @@ class _Visitor:
     def send_updates(self, relayed: Relayed) -> None: ...
 
     def send_presence(self, announced: Announced) -> None: ...
+
+    def send_said(self, said: Said) -> None: ...
 
     def ask(self, question: int, state_vector: bytes) -> None:
         """It cannot be asked: answer with nothing, so that what waited is refused."""

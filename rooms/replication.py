@@ -14,7 +14,7 @@ from storage.keys import DocumentKey, Epoch, Position
 
 NODE_ID_BYTES = 8
 
-_ROWS, _PRESENCE, _WHO_IS_THERE, _ALIVE, _DELETED = 0, 1, 2, 3, 4
+_ROWS, _PRESENCE, _WHO_IS_THERE, _ALIVE, _DELETED, _SAID = 0, 1, 2, 3, 4, 5
 _HEADER = struct.Struct(">B8s")
 _RUN = struct.Struct(">IQI")
 _LENGTH = struct.Struct(">I")
@@ -60,7 +60,15 @@ class HeardDeleted:
     node: bytes
 
 
-Heard = HeardRows | HeardPresence | HeardQuestion | HeardAlive | HeardDeleted
+@dataclass(frozen=True, slots=True)
+class HeardSaid:
+    """What a client of another node says to everybody in the room."""
+
+    node: bytes
+    data: bytes
+
+
+Heard = HeardRows | HeardPresence | HeardQuestion | HeardAlive | HeardDeleted | HeardSaid
 
 
 def channel(key: DocumentKey) -> str:
@@ -95,6 +103,10 @@ def encode_deleted(node: bytes) -> bytes:
     return _HEADER.pack(_DELETED, node)
 
 
+def encode_said(node: bytes, data: bytes) -> bytes:
+    return _HEADER.pack(_SAID, node) + data
+
+
 def decode(message: bytes) -> Heard | None:
     """Read a message; None for what is not one (a foreign publisher, another version)."""
     try:
@@ -123,6 +135,8 @@ def decode(message: bytes) -> Heard | None:
             return HeardAlive(node)
         if kind == _DELETED:
             return HeardDeleted(node)
+        if kind == _SAID:
+            return HeardSaid(node, message[_HEADER.size :])
     except struct.error:
         pass
     return None

@@ -25,7 +25,7 @@ from rooms.knowledge import Knowledge, Verdict
 from rooms.metrics import Metrics
 from rooms.peers import Peers
 from rooms.permissions import Action
-from rooms.ports import Announced, Bus, Peer, Relayed, WorkerPort
+from rooms.ports import Announced, Bus, Peer, Relayed, Said, WorkerPort
 from rooms.presence import Presence
 from rooms.tasks import INSPECT_ON_LOOP_BYTES, admit_update, inspect_update
 from rooms.tick import Tick
@@ -534,6 +534,8 @@ class Room:
                     self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, states))
             case replication.HeardDeleted():
                 self.delete()
+            case replication.HeardSaid(_, data):
+                self.peers.say(Said(data))
             case replication.HeardAlive():
                 pass
 
@@ -626,6 +628,11 @@ class Room:
         )
         if tick.own is not None:
             self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, tick.own))
+
+    def say(self, peer: Peer, data: bytes) -> None:
+        """Hand on what *peer* says to everybody else here and on other nodes; nothing of it is kept (RULE F12)."""
+        self.peers.say(Said(data), peer.id)
+        self._bus.publish(replication.channel(self.key), replication.encode_said(self._node, data))
 
     # -- upkeep --------------------------------------------------------------------------------------------------
 

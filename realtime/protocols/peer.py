@@ -17,7 +17,7 @@ from rooms.history import EMPTY_UPDATE
 from rooms.inbox import Submission
 from rooms.metrics import Metrics
 from rooms.permissions import Grant
-from rooms.ports import Announced, Relayed
+from rooms.ports import Announced, Relayed, Said
 from rooms.room import Room
 from storage.keys import Epoch, Position
 
@@ -50,6 +50,7 @@ class DocumentPeer(abc.ABC):
         "_metrics",
         "_position",
         "_resuming",
+        "dialect",
         "ended",
         "grant",
         "id",
@@ -74,6 +75,8 @@ class DocumentPeer(abc.ABC):
         self.room = room
         self.name = name
         self.outbox = connection.outbox
+        self.dialect = self.protocol
+        """Peers of one room with the same dialect are written the same bytes."""
         self.ended = False
         self._connection = connection
         self._metrics = metrics
@@ -213,9 +216,9 @@ class DocumentPeer(abc.ABC):
         self.outbox.write(*parts)
 
     def _encoded(self, relayed: Relayed) -> bytes:
-        frame = relayed.frames.get(self.protocol)
+        frame = relayed.frames.get(self.dialect)
         if frame is None:
-            frame = relayed.frames[self.protocol] = self.encode_updates(relayed)
+            frame = relayed.frames[self.dialect] = self.encode_updates(relayed)
         return frame
 
     def send_updates(self, relayed: Relayed) -> None:
@@ -228,10 +231,14 @@ class DocumentPeer(abc.ABC):
             self._follow_later()
 
     def send_presence(self, announced: Announced) -> None:
-        frame = announced.frames.get(self.protocol)
+        frame = announced.frames.get(self.dialect)
         if frame is None:
-            frame = announced.frames[self.protocol] = self.encode_presence(announced.data)
+            frame = announced.frames[self.dialect] = self.encode_presence(announced.data)
         self.outbox.offer(frame)
+
+    def send_said(self, said: Said) -> None:
+        """Most protocols have no words for it."""
+        return
 
     def _follow_later(self) -> None:
         """Stop following the room, and send the log from the last written position once the peer has read (RULE O2)."""

@@ -192,6 +192,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         "_expires_at",
         "_heard",
         "_is_joined",
+        "_is_named",
         "_is_waiting",
         "_on_lost",
         "_pace",
@@ -199,7 +200,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         "_silent_since",
         "_sockets",
         "_tasks",
-        "_unjoined_bytes",
+        "_unnamed_bytes",
         "_unread",
         "id",
         "outbox",
@@ -211,7 +212,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
     """The name under which connections are counted."""
     ping_frame: ClassVar[bytes] = frames.PING
     idle_frame: ClassVar[bytes] = b""
-    """Goes out with every ping: what a client whose watchdog counts messages is content with."""
+    """What `idle` says, where it is the same for all."""
 
     def __init__(self, sockets: WebSockets, request: web.Request) -> None:
         transport = request.transport
@@ -231,7 +232,8 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         self._is_waiting = False
         """Nothing is read: a message waits for something, or the pace is used up."""
         self._is_joined = False
-        self._unjoined_bytes = 0
+        self._is_named = False
+        self._unnamed_bytes = 0
         self._due = 0.0
         """When to ping, or until when to join something."""
         self._silent_since = NEVER
@@ -253,6 +255,10 @@ class WebSocket(asyncio.Protocol, abc.ABC):
     def receive_text(self, message: bytes) -> Coroutine[None, None, None] | None:
         """Take one text message, of which it is not known yet whether it is UTF-8; as `receive`."""
         raise FrameError(WSCloseCode.UNSUPPORTED_DATA, "messages are binary here")
+
+    def idle(self) -> bytes:
+        """Goes out with every ping: what a client whose watchdog counts messages is content with."""
+        return self.idle_frame
 
     @abc.abstractmethod
     def ended(self) -> None:
@@ -279,10 +285,15 @@ class WebSocket(asyncio.Protocol, abc.ABC):
 
     def joined(self) -> None:
         """It has entered a room: the connection may stay (RULE O5)."""
+        self._is_named = True
         if not self._is_joined:
             self._is_joined = True
             if self.turn:
                 self._ping_later()
+
+    def named(self) -> None:
+        """It has said who it is, and that is being looked at: what it sends is not counted against `join_bytes`."""
+        self._is_named = True
 
     def charge(self, seconds: float) -> None:
         """Count work of this connection that its frames do not show (RULE S9)."""
@@ -296,6 +307,12 @@ class WebSocket(asyncio.Protocol, abc.ABC):
             self._expires_at = due
             if self.turn:
                 self._sleep()
+
+    def expires_only_at(self, moment: float) -> None:
+        """The same, whatever was said before: a token came again."""
+        self._expires_at = NEVER
+        self._sleep()
+        self.expires_at(moment)
 
     def until_lost(self, release: Callable[[], None]) -> None:
         """Call *release* when the connection has ended, or now if it has."""
@@ -350,7 +367,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         else:
             if self._silent_since == NEVER:
                 self._silent_since, self._heard, self._unread = now, False, self.outbox.unread
-            self.outbox.write(self.ping_frame + self.idle_frame)
+            self.outbox.write(self.ping_frame + self.idle())
             self._due = now + self._ping_seconds
             self._sleep()
 
@@ -393,14 +410,13 @@ class WebSocket(asyncio.Protocol, abc.ABC):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        if not self._is_joined:
-            self._unjoined_bytes += len(data)
-            if self._unjoined_bytes > self._sockets.limits.join_bytes:
-                self.outbox.abort()
-                return
         self._reader.feed(data)
         if not self._is_waiting or self._ended:
             self._read()
+        if not self._is_named:
+            self._unnamed_bytes += len(data)
+            if self._unnamed_bytes > self._sockets.limits.join_bytes:
+                self.outbox.abort()
 
     def _read(self) -> None:
         """Take messages until none is whole, one has to wait, the turn is over or the pace is used up."""

@@ -13,7 +13,7 @@ from realtime.protocols.connection import SocketLimits
 from rooms.errors import RoomError
 from rooms.inbox import Submission
 from rooms.permissions import ALLOWED, Grant, Role, User
-from rooms.ports import Announced, Relayed
+from rooms.ports import Announced, Relayed, Said
 from storage.keys import DesignId, DocumentKey, UserId
 from tests.harness.designer import yjs_reads
 from tests.harness.live_server import BRAND, live_server
@@ -95,6 +95,8 @@ class Gone:
     def send_updates(self, relayed: Relayed) -> None: ...
 
     def send_presence(self, announced: Announced) -> None: ...
+
+    def send_said(self, said: Said) -> None: ...
 
     def ask(self, question: int, state_vector: bytes) -> None:
         self.asked.append(question)

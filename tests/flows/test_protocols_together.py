@@ -25,6 +25,8 @@ KINDS = {
     "cleo": "y-websocket-2",
     "dora": "acked",
     "emil": "y-websocket",
+    "fay": "hocuspocus",
+    "gus": "hocuspocus-2",
 }
 """Who comes with what; a protocol more is a line more."""
 NAMES = tuple(KINDS)
@@ -38,7 +40,7 @@ SECRET = "a secret of at least thirty-two bytes"
 async def test_providers_of_all_protocols_end_equal_though_the_server_is_killed(
     tmp_path: Path, designers: Designers
 ) -> None:
-    """Rules Y2 to Y5, D2: everybody edits and is cut; SIGKILL, and a restart, in between."""
+    """Rules Y2 to Y5, F8, D2: everybody edits and is cut; SIGKILL, and a restart, in between."""
     chance = random.Random(SEED)
     async with Node(tmp_path / "data", LUNEO_KEYFRAME_ROWS="40") as node:
         clients = {name: await designers.open(name, node.url, ROOM, kind=kind) for name, kind in KINDS.items()}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.cluster import Cluster
 from tests.harness.designer import Designers, missing, yjs_reads
+from tests.harness.processes import eventually
 from tests.harness.reading import read_postgresql
 from tests.harness.servers import RedisServer
 
@@ -96,3 +97,26 @@ async def test_when_a_node_dies_its_people_leave_the_others_and_nothing_acknowle
     await ada_and_ben.sees("ben", ada, key="cursor", value=1)
     digest = await ada_and_ben.equal("ada", "ben")
     assert (await yjs_reads((await read_postgresql(cluster.database_url, ROOM)).rows))["digest"] == digest
+
+
+async def test_hocuspocus_providers_of_two_nodes_share_a_room_and_hear_each_other(
+    cluster: Cluster, designers: Designers
+) -> None:
+    """Rules F9, F12, P8: updates, presence and stateless messages cross, whatever the major."""
+    ada = await designers.open("ada", cluster.nodes[0].url, "said", kind="hocuspocus")
+    ben = await designers.open("ben", cluster.nodes[1].url, "said", kind="hocuspocus-2")
+    await designers.ready("ada", "ben")
+    for name in ("ada", "ben"):
+        await designers.edit(name, "map", key=name, value=1)
+        await designers.do("presence", name=name, state={"at": name})
+        await designers.do("stateless", name=name, payload=f"from {name}")
+    await designers.equal("ada", "ben")
+    await designers.acked("ada", "ben")
+    await designers.sees("ada", ben, key="at", value="ben")
+    await designers.sees("ben", ada, key="at", value="ada")
+    for name, other in (("ada", "ben"), ("ben", "ada")):
+
+        async def heard(name: str = name) -> list[str]:
+            return list((await designers.report(name))["stateless"])
+
+        assert await eventually(heard, "a message of the other node") == [f"from {other}"]

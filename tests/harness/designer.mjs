@@ -3,7 +3,10 @@
 // A `stock` designer is the npm y-socket.io provider as it is published, `y-websocket` and `y-websocket-2` are that package in
 // its newest major version and in the one before. An `acked` one speaks the same protocol through
 // socket.io-client and sends every update with an acknowledgement, so that it is known which edits were called durable.
+// `hocuspocus` and `hocuspocus-2` are the npm Hocuspocus providers as they are published, the newest and an older major.
 import { createInterface } from 'node:readline'
+import * as hocuspocus4 from '@hocuspocus/provider'
+import * as hocuspocus2 from 'hocuspocus-provider-2'
 import { io } from 'socket.io-client'
 import { WebSocket } from 'ws'
 import { SocketIOProvider } from 'y-socket.io'
@@ -35,6 +38,7 @@ class Designer {
   }
 
   get connected() { return this.socket.connected }
+  get unanswered() { return this.outstanding.size }
 
   listen() {
     this.socket.on('refused', (refusal) => this.refused.push(refusal))
@@ -146,7 +150,52 @@ class Acked extends Designer {
   close() { this.socket.disconnect(); this.awareness.destroy() }
 }
 
-const kinds = { stock: Stock, acked: Acked, 'y-websocket': YWebsocket, 'y-websocket-2': YWebsocket }
+/** A Hocuspocus provider; `share`: the designer whose socket it sits on, `session`: its address has a session in it. */
+class Hocuspocus extends Designer {
+  constructor({ kind, share, session, flushDelay = false, ...options }) {
+    super(options)
+    const { HocuspocusProvider, HocuspocusProviderWebsocket } = kind === 'hocuspocus' ? hocuspocus4 : hocuspocus2
+    this.mine = !share
+    this.channel = share ? designers.get(share).channel : new HocuspocusProviderWebsocket({
+      url: `${this.url.replace('http', 'ws')}/hocuspocus`, WebSocketPolyfill: WebSocket,
+      autoConnect: false, connect: false, delay: 20, minDelay: 20, maxDelay: 200, // the second is the older major's name
+    })
+    this.scopes = []
+    this.stateless = []
+    this.denied = []
+    this.tokens = 0
+    this.token = options.token ?? null
+    this.provider = new HocuspocusProvider({
+      websocketProvider: this.channel, name: this.room, document: this.doc, broadcast: false, preserveConnection: true,
+      token: kind === 'hocuspocus' ? () => { this.tokens++; return this.token } : this.token,
+      sessionAwareness: Boolean(session), flushDelay,
+    })
+    this.awareness = this.provider.awareness
+    this.provider.on('authenticated', (said) => this.scopes.push(said?.scope ?? this.provider.authorizedScope))
+    this.provider.on('authenticationFailed', ({ reason }) => this.denied.push(reason))
+    this.provider.on('stateless', ({ payload }) => {
+      this.stateless.push(payload)
+      try { const fact = JSON.parse(payload); if (fact.type === 'refused') this.refused.push(fact) } catch { /* not ours */ }
+    })
+    this.channel.on('open', () => this.events.push('open'))
+    this.channel.on('close', ({ event }) => this.events.push(`close ${event.code} ${event.reason}`))
+    if (!this.mine) this.provider.attach?.()
+  }
+
+  get connected() { return this.channel.status === 'connected' }
+  get ready() { return this.connected && this.provider.isAuthenticated && this.provider.synced }
+  // The older provider counts below zero: it sends what it queued offline without counting it anew.
+  get unanswered() { return Math.max(0, this.provider.unsyncedChanges) }
+  connect() { this.provider.attach?.(); if (this.mine) this.channel.connect() }
+  disconnect() { this.channel.disconnect() }
+  close() { this.provider.destroy(); if (this.mine) this.channel.destroy() }
+  cut() { this.channel.webSocket?.terminate() }
+}
+
+const kinds = {
+  stock: Stock, acked: Acked, 'y-websocket': YWebsocket, 'y-websocket-2': YWebsocket,
+  hocuspocus: Hocuspocus, 'hocuspocus-2': Hocuspocus,
+}
 
 const at = (length, place) => (length ? Math.floor(place * (length + 1)) : 0)
 const within = (length, place) => Math.min(length - 1, Math.floor(place * length))
@@ -216,6 +265,8 @@ const commands = {
   close({ name }) { designers.get(name).close(); designers.delete(name) },
   edit({ name, op, ...edit }) { edits[op](designers.get(name).doc, edit) },
   mark({ name }) { mark(designers.get(name)) },
+  stateless({ name, payload }) { designers.get(name).provider.sendStateless(payload) },
+  token({ name, token }) { designers.get(name).token = token },
   presence({ name, state }) { designers.get(name).awareness.setLocalState(state) },
   hammer({ name, ...options }) { hammer(designers.get(name), options) },
   rest({ names }) { of(names).forEach((designer) => clearInterval(designer.timer)) },
@@ -223,11 +274,15 @@ const commands = {
   people({ name }) { return { people: Object.fromEntries(designers.get(name).awareness.getStates()) } },
   report({ name }) {
     const { doc, acked, sent, events, refused, connected, marks, opened, closes } = designers.get(name)
-    return { client: doc.clientID, acked, sent, events, refused, connected, marks, opened, closes }
+    const { scopes, stateless, denied, tokens, unanswered } = designers.get(name)
+    return {
+      client: doc.clientID, acked, sent, events, refused, connected, marks, opened, closes,
+      scopes, stateless, denied, tokens, unanswered,
+    }
   },
   async 'until-ready'({ names, within }) { return { met: await until(() => of(names).every((d) => d.ready), within) } },
   async 'until-gone'({ names, within }) { return { met: await until(() => of(names).every((d) => !d.connected), within) } },
-  async 'until-acked'({ names, within }) { return { met: await until(() => of(names).every((d) => d.outstanding.size === 0), within) } },
+  async 'until-acked'({ names, within }) { return { met: await until(() => of(names).every((d) => d.unanswered === 0), within) } },
   async 'until-equal'({ names, within }) {
     const equal = () => of(names).every((d) => d.ready) && new Set(of(names).map((d) => digest(d.doc))).size === 1
     const met = await until(equal, within)

@@ -21,7 +21,8 @@ class Designers:
     """One Node process with any number of designers; see `designer.mjs` for what they can do.
 
     Kinds: `stock` is the npm y-socket.io provider as it is published, `y-websocket` and `y-websocket-2` are that
-    package in two major versions, `acked` speaks y-socket.io and asks for an acknowledgement of each update.
+    package in two major versions, `hocuspocus` and `hocuspocus-2` are @hocuspocus/provider 4 and 2, `acked` speaks
+    y-socket.io and asks for an acknowledgement of each update.
     """
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from realtime.bus import LocalBus
 from realtime.errors import NotAuthenticated
 from realtime.outbox import OutboxLimits
 from realtime.protocols.connection import SocketLimits
+from realtime.protocols.hocuspocus import Hocuspocus
 from realtime.protocols.socketio_wire import LiveServer
 from realtime.protocols.websocket import WebSockets
 from realtime.protocols.ywebsocket import YWebsocket
@@ -96,6 +97,7 @@ async def live_server(
         app = web.Application()
         live.attach(app)
         YWebsocket(door, raw).attach(app)
+        Hocuspocus(door, raw).attach(app)
         runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

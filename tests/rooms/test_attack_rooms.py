@@ -15,7 +15,7 @@ from rooms.inbox import Submission
 from rooms.inspection import cut, inspect
 from rooms.metrics import Metrics
 from rooms.permissions import ALLOWED, Grant, Role, User
-from rooms.ports import Announced, Relayed
+from rooms.ports import Announced, Relayed, Said
 from rooms.registry import RoomRegistry
 from rooms.room import Room, RoomLimits
 from rooms.workers import Workers
@@ -45,6 +45,8 @@ class Listener:
         self.rows += relayed.updates
 
     def send_presence(self, announced: Announced) -> None: ...
+
+    def send_said(self, said: Said) -> None: ...
 
     def ask(self, question: int, state_vector: bytes) -> None:
         self.asked.append(question)
