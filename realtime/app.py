@@ -182,11 +182,11 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, Sockets]]
         )
         access = Access(designs, memberships, users, default_product=next(iter(PRODUCTS)))
         recency = await enter(Recency(designs))
-        heard: list[Callable[[DocumentKey, float], None]] = [recency.edited]
+        heard: list[Callable[[DocumentKey, float, int], None]] = [recency.edited]
 
-        def committed(key: DocumentKey, at: float) -> None:
+        def committed(key: DocumentKey, at: float, updates: int) -> None:
             for hear in heard:
-                hear(key, at)
+                hear(key, at, updates)
 
         rooms = await enter(
             RoomRegistry(
@@ -243,7 +243,7 @@ async def _open_talk(
     access: Access,
     memberships: Memberships,
     users: Users,
-) -> Callable[[DocumentKey, float], None]:
+) -> Callable[[DocumentKey, float, int], None]:
     """Chat, notifications and the live board, on their namespaces; returns what wants to hear of commits."""
     stream_log, conversations = StreamLog(database), Conversations(database)
     streams = await stack.enter_async_context(

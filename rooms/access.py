@@ -7,15 +7,17 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rooms.errors import NotFound, NotPermitted, RoomError
 from rooms.permissions import ALLOWED, Action, Grant, Role, User
-from storage.designs import Design, Designs
+from storage.designs import MAX_TOUCHED, Design, Designs
 from storage.errors import DesignExists, StorageError
+from storage.gathering import Gathering
 from storage.keys import BrandId, DesignId, DocumentKey, UserId, is_id
-from storage.memberships import Memberships
+from storage.memberships import MAX_MEMBERS, MemberKey, Memberships
 from storage.users import StoredUser, Users
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ MAX_TITLE_CHARACTERS: Final = 200
 SEEN_AGAIN_SECONDS: Final = 600.0
 """A user whose name and face have not changed is noted again after this."""
 SEEN_KEPT: Final = 10_000
+MAX_SEEN_TOGETHER: Final = 500
+"""People noted in one transaction."""
 PAGES_LOOKED_AT: Final = 10
 """How many pages of a brand's designs one request reads to find those that a token's `rooms` name."""
 LOOK_ROWS: Final = 200
@@ -70,9 +74,21 @@ class Access:
 
     def __init__(self, designs: Designs, memberships: Memberships, users: Users, default_product: str) -> None:
         self._designs = designs
-        self._memberships = memberships
-        self._users = users
         self._default_product = default_product
+        # Who come in one moment are asked for together: a restart brings everybody at once.
+        self._find = Gathering(designs.find, MAX_TOUCHED)
+        self._roles = Gathering(memberships.roles, MAX_MEMBERS)
+
+        async def see(seen: Sequence[StoredUser]) -> dict[StoredUser, None]:
+            await users.see(*seen)
+            return {}
+
+        async def belong(wanted: Sequence[MemberKey]) -> dict[MemberKey, None]:
+            await memberships.ensure(wanted, Role.EDITOR.value)
+            return {}
+
+        self._see = Gathering(see, MAX_SEEN_TOGETHER)
+        self._belong = Gathering(belong, MAX_SEEN_TOGETHER)
         self._seen: OrderedDict[tuple[BrandId, UserId], tuple[StoredUser, float]] = OrderedDict()
 
     async def access_room(self, user: User, design_id: str, *, make: bool = False) -> Entry:
@@ -88,7 +104,7 @@ class Access:
         if not is_id(design_id):
             raise NotFound("design")
         id = DesignId(design_id)
-        design = await self._designs.get(user.brand, id)
+        design = await self._find.ask(DocumentKey(user.brand, id))
         if design is None and make and user.is_guest:
             design = await self._make_for(user, id)
         if design is None:
@@ -96,13 +112,9 @@ class Access:
         grant = await self._grant(user, id)
         await self.see(user)
         if make and user.is_guest:
-            await self._belong(user, id)
+            # In open mode whoever has come into a design belongs to it, so that the others can name them.
+            await self._belong.ask((user.brand, id, user.id))
         return Entry(design, grant)
-
-    async def _belong(self, guest: User, id: DesignId) -> None:
-        """In open mode whoever has come into a design belongs to it, so that the others can name them."""
-        if await self._memberships.role(guest.brand, id, guest.id) is None:
-            await self._memberships.put(guest.brand, id, guest.id, Role.EDITOR.value)
 
     async def _make_for(self, guest: User, id: DesignId) -> Design | None:
         try:
@@ -120,7 +132,7 @@ class Access:
             return Grant(user, user.role, ALLOWED[user.role])
         if user.role is Role.ADMIN:
             return Grant(user, user.role, ALLOWED[user.role])
-        stored = await self._memberships.role(user.brand, id, user.id)
+        stored = await self._roles.ask((user.brand, id, user.id))
         if stored is None:
             raise NotAMember
         return together(user, Role(stored))
@@ -187,7 +199,7 @@ class Access:
         while len(self._seen) > SEEN_KEPT:
             self._seen.popitem(last=False)
         try:
-            await self._users.see(StoredUser(user.brand, user.id, user.name, user.color, user.avatar, user.locale, now))
+            await self._see.ask(replace(look, seen_at=now))
         except StorageError as error:
             del self._seen[key]
             log.warning("user not noted", extra={"user": user.id, "reason": error.code})

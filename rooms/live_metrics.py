@@ -157,7 +157,6 @@ class LiveMetrics:
         """Who has joined a namespace of streams, and over which connection."""
         self._edits: Counter[BrandId] = Counter()
         self._messages: Counter[BrandId] = Counter()
-        self._updates_counted = 0.0
         self._asked: dict[str, tuple[float, tuple[BrandId, ...]]] = {}
         """Other nodes with watchers: when they said so last, and of which brands."""
         self._others: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -167,7 +166,6 @@ class LiveMetrics:
 
     async def __aenter__(self) -> Self:
         await self._bus.subscribe(CHANNEL, self._hear)
-        self._updates_counted = _value(self._metrics.updates.collect())
         self._task = asyncio.create_task(self._run(), name="live metrics")
         return self
 
@@ -181,11 +179,9 @@ class LiveMetrics:
 
     # -- counting ------------------------------------------------------------------------------------------------
 
-    def committed(self, key: DocumentKey, at: float) -> None:
-        """A room has committed: for `RoomRegistry(on_commit=…)`, which calls it right after counting its updates."""
-        total = _value(self._metrics.updates.collect())
-        self._count(self._edits, key.brand, int(total - self._updates_counted))
-        self._updates_counted = total
+    def committed(self, key: DocumentKey, at: float, updates: int) -> None:
+        """A room has committed so many updates: for `RoomRegistry(on_commit=…)`."""
+        self._count(self._edits, key.brand, updates)
 
     def posted(self, key: DocumentKey) -> None:
         """A chat message was stored."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
-from storage.designs import Designs
+from storage.designs import MAX_TOUCHED, Designs
 from storage.errors import StorageError
 from storage.keys import DocumentKey
 
@@ -44,7 +45,7 @@ class Recency:
         except TimeoutError:
             log.warning("last edits not noted in time", extra={"designs": len(self._edited)})
 
-    def edited(self, key: DocumentKey, at: float) -> None:
+    def edited(self, key: DocumentKey, at: float, updates: int) -> None:
         """A commit of *key* at *at* (seconds since the epoch); never waits."""
         if key in self._edited or len(self._edited) < MAX_WAITING:
             self._edited[key] = at
@@ -56,8 +57,9 @@ class Recency:
 
     async def _note(self) -> None:
         edited, self._edited = self._edited, {}
-        for key, at in edited.items():
+        changed = iter(edited.items())
+        while some := dict(islice(changed, MAX_TOUCHED)):
             try:
-                await self._designs.touch(key.brand, key.id, at)
+                await self._designs.touch(some)
             except StorageError as error:
-                log.warning("edit not noted", extra={"room": key.id, "reason": error.code})
+                log.warning("edits not noted", extra={"designs": len(some), "reason": error.code})

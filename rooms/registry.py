@@ -86,13 +86,15 @@ class RoomRegistry:
         limits: RegistryLimits | None = None,
         overwrite_names: bool = False,
         sole_writer: bool = False,
-        on_commit: Callable[[DocumentKey, float], None] = lambda key, at: None,
+        on_commit: Callable[[DocumentKey, float, int], None] = lambda key, at, updates: None,
     ) -> None:
         self.node = os.urandom(replication.NODE_ID_BYTES)
         self._log = update_log
         self._keyframes = keyframes
         self._workers = workers
         self._bus = bus
+        # A node that is alone has nobody to tell: what it published of its rooms would only come back to it.
+        self._room_bus = None if sole_writer else bus
         self._metrics = metrics
         self._room_limits = room_limits or RoomLimits()
         self._limits = limits or RegistryLimits()
@@ -168,7 +170,7 @@ class RoomRegistry:
             update_log=self._log,
             keyframes=self._keyframes,
             workers=self._workers,
-            bus=self._bus,
+            bus=self._room_bus,
             node=self.node,
             limits=self._room_limits,
             metrics=self._metrics,
@@ -271,7 +273,8 @@ class RoomRegistry:
         room = self._rooms.get(key)
         if room is not None:
             room.delete()
-        self._bus.publish(replication.channel(key), replication.encode_deleted(self.node))
+        if self._room_bus is not None:
+            self._room_bus.publish(replication.channel(key), replication.encode_deleted(self.node))
 
     # -- chores --------------------------------------------------------------------------------------------------
 

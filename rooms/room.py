@@ -109,12 +109,12 @@ class Room:
         update_log: UpdateLog,
         keyframes: Keyframes,
         workers: WorkerPort,
-        bus: Bus,
+        bus: Bus | None,
         node: bytes,
         limits: RoomLimits,
         metrics: Metrics,
         background: asyncio.TaskGroup,
-        on_commit: Callable[[DocumentKey, float], None],
+        on_commit: Callable[[DocumentKey, float, int], None],
         on_node: Callable[[bytes], None],
         overwrite_names: bool,
         turns: Turns,
@@ -181,7 +181,8 @@ class Room:
         Raises:
             RoomError, OSError, SQLAlchemyError: nothing can be said of the document; the caller refuses, retryable.
         """
-        await self._bus.subscribe(replication.channel(self.key), self._hear)
+        if self._bus is not None:
+            await self._bus.subscribe(replication.channel(self.key), self._hear)
         keyframe = await self._keyframes.newest(self.key)
         if keyframe is not None:
             self.epoch = keyframe.epoch
@@ -189,7 +190,8 @@ class Room:
             self._knowledge = Knowledge.decode(keyframe.summary)
         await self._read_log()
         self._upkeep.loaded()
-        self._bus.publish(replication.channel(self.key), replication.encode_question(self._node))
+        if self._bus is not None:
+            self._bus.publish(replication.channel(self.key), replication.encode_question(self._node))
 
     async def close(self) -> None:
         """Stop hearing; what waits in the inbox is answered as retryable."""
@@ -197,7 +199,8 @@ class Room:
         self._upkeep.close()
         if self._presence_due is not None:
             self._presence_due.cancel()
-        await self._bus.unsubscribe(replication.channel(self.key), self._hear)
+        if self._bus is not None:
+            await self._bus.unsubscribe(replication.channel(self.key), self._hear)
         parked = [submission for question in self._questions.values() for submission, _ in question.parked]
         for submission in [*self._inbox.drain(), *parked, *self._known]:
             submission.settle(Unavailable("The room was closed before the update was stored. Send it again."))
@@ -342,8 +345,6 @@ class Room:
                     if isinstance(message, Submission):
                         message.settle(answer)
                 raise
-            await asyncio.sleep(0)  # the event loop hands what was written to the kernel
-            self._updates_tick.end()
             pause = self._updates_tick.pause_seconds()
             if pause:
                 await asyncio.sleep(pause)
@@ -484,14 +485,15 @@ class Room:
         rows = tuple(entry.update for _, entry in admitted)
         for (submission, _), update in zip(admitted, rows, strict=True):
             self._advance(update, submission.peer.id)
-        relayed = Relayed(self.epoch, appended.first, appended.last, rows)
-        self._bus.publish(replication.channel(self.key), replication.encode_rows(self._node, relayed))
+        if self._bus is not None:
+            relayed = Relayed(self.epoch, appended.first, appended.last, rows)
+            self._bus.publish(replication.channel(self.key), replication.encode_rows(self._node, relayed))
         faults.reached("before-ack")
         for position, (submission, _) in enumerate(admitted, appended.first):
             submission.settle(Position(position))
         self._metrics.updates.inc(len(admitted))
         self._metrics.commits.inc()
-        self._on_commit(self.key, now)
+        self._on_commit(self.key, now, len(admitted))
         self._upkeep.advanced()
 
     def _advance(self, update: bytes, sender: str) -> None:
@@ -513,6 +515,7 @@ class Room:
             Relayed(self.epoch, first, self.head, tuple(rows)), senders.pop() if len(senders) == 1 else None
         )
         self._send_presence()
+        self._updates_tick.end()
 
     # -- other nodes ---------------------------------------------------------------------------------------------
 
@@ -530,7 +533,7 @@ class Room:
                     self._arm_presence()
             case replication.HeardQuestion():
                 states = self.presence.own_states()
-                if states is not None:
+                if states is not None and self._bus is not None:
                     self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, states))
             case replication.HeardDeleted():
                 self.delete()
@@ -607,7 +610,7 @@ class Room:
     def _tick_presence(self) -> None:
         self._presence_tick.begin()
         self._send_presence()
-        asyncio.get_running_loop().call_soon(self._presence_tick.end)
+        self._presence_tick.end()
 
     def _send_presence(self) -> None:
         """Tell everybody what changed since the last time, if anything did."""
@@ -626,7 +629,7 @@ class Room:
             Announced(tick.frame),
             {peer: Announced(frame) if frame else None for peer, frame in tick.exceptions.items()},
         )
-        if tick.own is not None:
+        if tick.own is not None and self._bus is not None:
             self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, tick.own))
 
     def say(self, peer: Peer, data: bytes) -> None:

@@ -16,7 +16,7 @@ class Tick:
     """A window that adapts (RULE S10): none while writing is cheap, wider as a room grows.
 
     A room that was quiet writes at once, then gathers until writing has taken no more than *share* of the loop's time.
-    A room of two has next to no window; one of 200, whose every write takes a millisecond, gathers for some.
+    A room of two has no window; one of 200, whose every write takes more than a millisecond, gathers for some.
     """
 
     __slots__ = ("_began", "_cost", "_due", "_share")
@@ -35,13 +35,9 @@ class Tick:
     def begin(self) -> None:
         """Writing begins."""
         self._began = time.perf_counter()
-        self._due = self._began + min(self._cost / self._share, MAX_TICK_SECONDS)
 
     def end(self) -> None:
-        """Writing has ended, the loop's turn in which the kernel took the bytes included: as long as that, the rest."""
-        if not self._began:
-            return
+        """Writing has ended; how long it took, the kernel's part included, decides on the next window."""
         cost = time.perf_counter() - self._began
         self._cost = cost if not self._cost else self._cost + RECENT * (cost - self._cost)
         self._due = self._began + min(self._cost / self._share, MAX_TICK_SECONDS)
-        self._began = 0.0

@@ -19,6 +19,8 @@ from storage.update_log import LoggedUpdate, UpdateLog
 log = logging.getLogger(__name__)
 
 FOLD_DEADLINE_SECONDS = 60.0
+MAX_AUDIT_FACTOR = 4
+"""A room that changes without a pause is read at ever longer intervals, up to so many times the first."""
 
 
 class Kept(Protocol):
@@ -67,6 +69,7 @@ class Upkeep:
         self._folding = False
         self._audit_due: asyncio.TimerHandle | None = None
         self._auditing = False
+        self._audit_factor = 1
         self._audited = Position(0)
         self._told: set[str] = set()
         """The limits of the schema that the design passes, as the people in the room were told."""
@@ -126,7 +129,7 @@ class Upkeep:
     def _audit_soon(self) -> None:
         if self._audit_due is None and not self._auditing and not self._unreadable and not self._room.closed:
             loop = asyncio.get_running_loop()
-            self._audit_due = loop.call_later(self._audit_after_seconds, self._start_audit)
+            self._audit_due = loop.call_later(self._audit_after_seconds * self._audit_factor, self._start_audit)
 
     def _start_audit(self) -> None:
         self._audit_due = None
@@ -152,7 +155,10 @@ class Upkeep:
             self._audited = head
             self._auditing = False
         if room.history.head > head:
+            self._audit_factor = min(self._audit_factor * 2, MAX_AUDIT_FACTOR)
             self._audit_soon()
+        else:
+            self._audit_factor = 1
 
     def _tell_excess(self, excess: Sequence[Mapping[str, Any]]) -> None:
         """Say once of each limit of the schema that the design has passed it (RULE L6)."""

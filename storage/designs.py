@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy import bindparam, func, insert, select, tuple_, update
 
 from storage.database import Database
 from storage.errors import DesignExists, DesignNotFound
-from storage.keys import BrandId, DesignId, Position, UserId
+from storage.keys import BrandId, DesignId, DocumentKey, Position, UserId
 from storage.models import AnyRow, AnySelect, designs, members
 from storage.pages import Page, decode_cursor, encode_cursor, page_size
 
+MAX_TOUCHED = 500
+"""Designs whose change is noted in one transaction, or that are asked for at once."""
 OWNER = "owner"
 """The role under which a new design's owner becomes its first member."""
 
@@ -79,6 +82,18 @@ class Designs:
             row = (await connection.execute(_alive(brand).where(designs.c.id == id))).one_or_none()
         return None if row is None else _design(row)
 
+    async def find(self, keys: Collection[DocumentKey]) -> dict[DocumentKey, Design]:
+        """Those of *keys*, `MAX_TOUCHED` at most, that there are: neither absent nor deleted."""
+        if len(keys) > MAX_TOUCHED:
+            raise ValueError(f"at most {MAX_TOUCHED} designs at once")
+        statement = select(*_COLUMNS).where(
+            tuple_(designs.c.brand, designs.c.id).in_([(key.brand, key.id) for key in keys]),
+            designs.c.deleted_at.is_(None),
+        )
+        async with self._database.reading() as connection:
+            found = [_design(row) for row in await connection.execute(statement)]
+        return {DocumentKey(design.brand, design.id): design for design in found}
+
     async def list(
         self, brand: BrandId, user: UserId | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page[Design]:
@@ -143,18 +158,25 @@ class Designs:
         """
         await self._change(brand, id, {"deleted_at": time.time()})
 
-    async def touch(self, brand: BrandId, id: DesignId, at: float) -> None:
-        """Note that a design was changed at *at*; an earlier time than is known, or an absent design, is nothing."""
+    async def touch(self, changed: Mapping[DocumentKey, float]) -> None:
+        """Note when designs were changed, `MAX_TOUCHED` at most, in one transaction.
+
+        An earlier time than is known, or an absent design, is nothing.
+        """
+        if len(changed) > MAX_TOUCHED:
+            raise ValueError(f"at most {MAX_TOUCHED} designs at once")
+        # in one order on every node, or two would wait for each other
+        rows = [
+            {"of_brand": key.brand, "of_id": key.id, "changed_at": at}
+            for key, at in sorted(changed.items(), key=lambda one: (one[0].brand, one[0].id))
+        ]
 
         async def change() -> None:
             async with self._database.transaction() as connection:
-                await connection.execute(
-                    update(designs)
-                    .where(designs.c.brand == brand, designs.c.id == id, designs.c.updated_at < at)
-                    .values(updated_at=at)
-                )
+                await connection.execute(_TOUCH, rows)
 
-        await self._database.retrying(change)
+        if rows:
+            await self._database.retrying(change)
 
     async def _change(self, brand: BrandId, id: DesignId, changes: dict[str, Any]) -> None:
         async def change() -> None:
@@ -174,6 +196,15 @@ class Designs:
         return func.greatest(column, value) if self._database.dialect == "postgresql" else func.max(column, value)
 
 
+_TOUCH = (
+    update(designs)
+    .where(
+        designs.c.brand == bindparam("of_brand"),
+        designs.c.id == bindparam("of_id"),
+        designs.c.updated_at < bindparam("changed_at"),
+    )
+    .values(updated_at=bindparam("changed_at"))
+)
 _COLUMNS = (
     designs.c.brand,
     designs.c.id,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 
 from storage.database import Database
 from storage.keys import BrandId, DesignId, UserId
@@ -22,6 +24,9 @@ class Membership:
     user_id: UserId
     role: str
     at: float
+
+
+MemberKey: TypeAlias = tuple[BrandId, DesignId, UserId]
 
 
 class Memberships:
@@ -45,6 +50,33 @@ class Memberships:
                 )
 
         await self._database.retrying(upsert)
+
+    async def ensure(self, wanted: Collection[MemberKey], role: str) -> None:
+        """Make members of those who are none, in one transaction; others keep their roles."""
+        now = time.time()
+        # in one order on every node, or two would wait for each other
+        rows = [
+            {"brand": brand, "design": design, "user_id": user_id, "role": role, "at": now}
+            for brand, design, user_id in sorted(wanted)
+        ]
+
+        async def insert() -> None:
+            async with self._database.transaction() as connection:
+                await connection.execute(self._database.insert(members).on_conflict_do_nothing(), rows)
+
+        if rows:
+            await self._database.retrying(insert)
+
+    async def roles(self, keys: Collection[MemberKey]) -> dict[MemberKey, str]:
+        """The roles of those of *keys*, `MAX_MEMBERS` at most, who are members."""
+        if len(keys) > MAX_MEMBERS:
+            raise ValueError(f"at most {MAX_MEMBERS} memberships at once")
+        statement = select(members.c.brand, members.c.design, members.c.user_id, members.c.role).where(
+            tuple_(members.c.brand, members.c.design, members.c.user_id).in_(list(keys))
+        )
+        async with self._database.reading() as connection:
+            rows = await connection.execute(statement)
+            return {(BrandId(row.brand), DesignId(row.design), UserId(row.user_id)): row.role for row in rows}
 
     async def remove(self, brand: BrandId, design: DesignId, user_id: UserId) -> bool:
         """End a membership; False when there was none."""

@@ -34,11 +34,13 @@ class Users:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def see(self, user: StoredUser) -> None:
-        """Note how somebody looks; an older sight than is known changes nothing."""
+    async def see(self, *seen: StoredUser) -> None:
+        """Note how some people look, in one transaction; an older sight than is known changes nothing."""
+        # in one order on every node, or two would wait for each other
+        rows = [asdict(user) for user in sorted(seen, key=lambda user: (user.brand, user.id))]
 
         async def upsert() -> None:
-            statement = self._database.insert(users).values(**asdict(user))
+            statement = self._database.insert(users)
             async with self._database.transaction() as connection:
                 await connection.execute(
                     statement.on_conflict_do_update(
@@ -47,10 +49,12 @@ class Users:
                             name: statement.excluded[name] for name in ("name", "color", "avatar", "locale", "seen_at")
                         },
                         where=users.c.seen_at <= statement.excluded.seen_at,
-                    )
+                    ),
+                    rows,
                 )
 
-        await self._database.retrying(upsert)
+        if rows:
+            await self._database.retrying(upsert)
 
     async def get(self, brand: BrandId, id: UserId) -> StoredUser | None:
         """One user; None when never seen, or of another brand (rule D1)."""

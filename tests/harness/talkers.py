@@ -118,7 +118,7 @@ async def talk_node(
                 workers=workers or Workers(1),
                 bus=own_bus,
                 metrics=metrics,
-                on_commit=lambda key, at: counted[0].committed(key, at),
+                on_commit=lambda key, at, updates: counted[0].committed(key, at, updates),
             )
         )
         streams = await enter(

@@ -97,9 +97,9 @@ async def test_a_change_moves_a_design_to_the_front_and_a_preview_does_not(datab
     renamed = await designs.update(ACME, SPRING, title="Summer", product="shirt")
     assert (renamed.title, renamed.product) == ("Summer", "shirt")
     assert renamed.updated_at >= made.updated_at
-    await designs.touch(ACME, SPRING, renamed.updated_at + 60)
-    await designs.touch(ACME, SPRING, renamed.updated_at + 30)
-    await designs.touch(ACME, DesignId("absent"), 1.0)
+    await designs.touch({DocumentKey(ACME, SPRING): renamed.updated_at + 60})
+    await designs.touch({DocumentKey(ACME, SPRING): renamed.updated_at + 30})
+    await designs.touch({DocumentKey(ACME, DesignId("absent")): 1.0})
     assert await designs.get(ACME, SPRING) == dataclasses.replace(renamed, updated_at=renamed.updated_at + 60)
 
 
@@ -109,12 +109,12 @@ async def test_a_list_is_read_on_where_it_ended_whatever_changed_meanwhile(datab
     for number in range(9):
         id = DesignId(f"d{number}")
         await designs.create(ACME, id, id, "mug", ADA if number % 2 else BEN)
-        await designs.touch(ACME, id, 4e9 + number // 3)
+        await designs.touch({DocumentKey(ACME, id): 4e9 + number // 3})
     first = await designs.list(ACME, limit=4)
     assert [design.id for design in first.rows] == ["d8", "d7", "d6", "d5"]
     await designs.create(ACME, DesignId("new"), "New", "mug", ADA)
-    await designs.touch(ACME, DesignId("new"), 5e9)
-    await designs.touch(ACME, DesignId("d7"), 5e9)
+    await designs.touch({DocumentKey(ACME, DesignId("new")): 5e9})
+    await designs.touch({DocumentKey(ACME, DesignId("d7")): 5e9})
     rest = await all_pages(lambda cursor: designs.list(ACME, cursor=cursor or first.next, limit=2))
     assert [design.id for design in rest] == ["d4", "d3", "d2", "d1", "d0"]
     mine = await all_pages(lambda cursor: designs.list(ACME, BEN, cursor, 1))
