@@ -397,6 +397,8 @@ def _inspect(
                         p += 1
                         if at > 127:
                             at, p = _varuint(data, p - 1)
+                            if at >= MAX_CLOCK:
+                                _malformed("clock")  # yrs would look 2^32 below it
                         if other == client:
                             if at >= clock:
                                 raise CausalLoop
@@ -422,6 +424,8 @@ def _inspect(
                         p += 1
                         if at > 127:
                             at, p = _varuint(data, p - 1)
+                            if at >= MAX_CLOCK:
+                                _malformed("clock")  # yrs would look 2^32 below it
                         if other == client:
                             if at >= clock:
                                 raise CausalLoop

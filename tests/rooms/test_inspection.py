@@ -111,6 +111,12 @@ REFUSED: dict[str, tuple[str, type[InvalidUpdate]]] = {
     "bytes after the end": ("0000 00", MalformedUpdate),
     "structs that are not there": ("01 ffffff7f 05 00 00 01 00", MalformedUpdate),
     "a client without a struct, at which one engine panics": ("02 01 06 00 00 01 00 05 01 00", MalformedUpdate),
+    "a left origin beyond the last clock, which one engine cuts to 32 bits": (
+        IN_A + "84 07 808080808001 01 62 00",
+        MalformedUpdate,
+    ),
+    "a right origin beyond the last clock": (IN_A + "44 07 ffffffff07 01 62 00", MalformedUpdate),
+    "a parent beyond the last clock": (IN_A + "04 00 07 808080808001 01 62 00", MalformedUpdate),
     "values that are not there": (IN_A + "08" + ROOT_A + "ffffff7f 7e 00", MalformedUpdate),
     "keys that are not there": (IN_A + "08" + ROOT_A + "01 76 ffffff7f 00", MalformedUpdate),
     "ranges that are not there": ("00 01 05 ffffff7f 00 01", MalformedUpdate),
