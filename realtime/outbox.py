@@ -4,12 +4,16 @@ The queue is the transport's own buffer, looked at before each write. Over `soft
 are not written at all: the connection is *behind*, and once its buffer has drained to `low_bytes` the log is sent again
 from the last position that was written (RULE O2). Over `hard_bytes`, or without any reading for `stall_seconds`, the
 transport is aborted (RULE O3).
+
+The kernel takes megabytes that nobody has read yet, so progress is what the other machine has acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+
+from realtime.link import kernel_bytes, taken_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class OutboxLimits:
 class Outbox:
     """Writes whole frames to a transport. No method waits but `drained`, and none raises."""
 
-    __slots__ = ("_added", "_finished", "_limits", "_transport", "_watch", "_written")
+    __slots__ = ("_added", "_finished", "_limits", "_mark", "_taken", "_transport", "_watch", "_written")
 
     def __init__(self, transport: asyncio.Transport, limits: OutboxLimits) -> None:
         self._transport = transport
@@ -34,15 +38,31 @@ class Outbox:
         self._limits = limits
         self._written = 0
         self._watch: asyncio.TimerHandle | None = None
+        self._mark = 0
+        self._taken = 0
 
     @property
     def closing(self) -> bool:
         return self._finished or self._transport.is_closing()
 
     @property
-    def unread(self) -> int:
-        """Bytes that wait for the peer to read."""
-        return self._transport.get_write_buffer_size()
+    def taken(self) -> int:
+        """Bytes that the peer's machine has taken, from some beginning on."""
+        taken = taken_bytes(self._transport)
+        return self._written - self._transport.get_write_buffer_size() if taken is None else taken
+
+    def mark(self) -> None:
+        """Remember what was just written: a ping, behind all that the peer has not taken yet."""
+        self._taken = self.taken
+        self._mark = self._taken + self._transport.get_write_buffer_size() + kernel_bytes(self._transport)
+
+    def nears_mark(self) -> bool:
+        """Whether the peer's machine has come nearer to the mark since this was asked last, and had far to go.
+
+        A machine takes a little also for a process that hangs; only a backlog is a reason for not answering yet.
+        """
+        before, self._taken = self._taken, self.taken
+        return before < self._taken and (self._taken < self._mark or self._mark - before > self._limits.low_bytes)
 
     @property
     def congested(self) -> bool:
@@ -118,17 +138,21 @@ class Outbox:
         """End the transport now and free what is buffered."""
         self._transport.abort()
 
+    def released(self) -> None:
+        """The transport has ended: nothing is looked at any more."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
     def _watch_reader(self) -> None:
         """Look again after `stall_seconds` whether the peer reads: a transport ends only when its buffer is empty."""
-        unread = self._transport.get_write_buffer_size()
-        if unread and self._watch is None:
+        if self._watch is None and self._transport.get_write_buffer_size():
             loop = asyncio.get_running_loop()
-            self._watch = loop.call_later(self._limits.stall_seconds, self._look, self._written - unread)
+            self._watch = loop.call_later(self._limits.stall_seconds, self._look, self.taken)
 
-    def _look(self, read_before: int) -> None:
+    def _look(self, taken_before: int) -> None:
         self._watch = None
-        unread = self._transport.get_write_buffer_size()
-        if unread and self._written - unread <= read_before:
+        if self._transport.get_write_buffer_size() and self.taken <= taken_before:
             self._transport.abort()
         else:
             self._watch_reader()

@@ -635,7 +635,8 @@ class Room:
     def say(self, peer: Peer, data: bytes) -> None:
         """Hand on what *peer* says to everybody else here and on other nodes; nothing of it is kept (RULE F12)."""
         self.peers.say(Said(data), peer.id)
-        self._bus.publish(replication.channel(self.key), replication.encode_said(self._node, data))
+        if self._bus is not None:
+            self._bus.publish(replication.channel(self.key), replication.encode_said(self._node, data))
 
     # -- upkeep --------------------------------------------------------------------------------------------------
 

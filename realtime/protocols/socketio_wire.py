@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 DOCUMENT_PREFIX = "/yjs|"
 MAX_ACK_DIGITS = 10
+CLIENT_PATIENCE = 3
+"""How much longer than we for it a client waits for us: it sees no ping before it has read the document before it."""
 MAX_STOCK_CONNECTS = 64
 """CONNECT packets of one connection that are for no document."""
 CREDENTIALS = ("Authorization", "Cookie")
@@ -158,7 +160,7 @@ class SocketConnection(WebSocket):
             "sid": self.id,
             "upgrades": [],
             "pingInterval": int(limits.ping_interval_seconds * 1000),
-            "pingTimeout": int(limits.ping_timeout_seconds * 1000),
+            "pingTimeout": int(limits.ping_timeout_seconds * CLIENT_PATIENCE * 1000),
             "maxPayload": limits.max_frame_bytes,
         }
         self.outbox.write(frames.websocket_frame(frames.TEXT, b"0" + orjson.dumps(said)))

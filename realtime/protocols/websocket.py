@@ -201,7 +201,6 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         "_sockets",
         "_tasks",
         "_unnamed_bytes",
-        "_unread",
         "id",
         "outbox",
         "transport",
@@ -239,7 +238,6 @@ class WebSocket(asyncio.Protocol, abc.ABC):
         self._silent_since = NEVER
         """The first ping that no sign of life came after."""
         self._heard = False
-        self._unread = 0
         self._expires_at = NEVER
 
     # -- what a protocol says ------------------------------------------------------------------------------------
@@ -365,15 +363,16 @@ class WebSocket(asyncio.Protocol, abc.ABC):
             log.info("connection joined nothing in time", extra={"connection": self.id})
             self.outbox.abort()
         else:
-            if self._silent_since == NEVER:
-                self._silent_since, self._heard, self._unread = now, False, self.outbox.unread
             self.outbox.write(self.ping_frame + self.idle())
+            if self._silent_since == NEVER:
+                self._silent_since, self._heard = now, False
+                self.outbox.mark()
             self._due = now + self._ping_seconds
             self._sleep()
 
     def _is_alive(self) -> bool:
-        """Something came since the ping, or the client reads what waited for it, or we are not reading."""
-        return self._heard or self._is_waiting or self.outbox.unread < self._unread
+        """Something came since the ping, or the client still reads what was before it, or we are not reading."""
+        return self._heard or self._is_waiting or self.outbox.nears_mark()
 
     def expired(self) -> None:
         """The token has ended."""
@@ -396,6 +395,7 @@ class WebSocket(asyncio.Protocol, abc.ABC):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        self.outbox.released()
         self._sockets.lost(self)
         for task in list(self._tasks or ()):
             task.cancel()
