@@ -155,15 +155,20 @@ async def test_much_behind_the_handshake_makes_aiohttp_pause_and_is_read_all_the
             assert await socket.next() == Frame(BINARY, bytes((n % 256,)) * 1000)
 
 
+def of_aiohttp() -> list[object]:
+    return [found for found in gc.get_objects() if isinstance(found, RequestHandler | web.Request)]
+
+
 async def test_nothing_of_aiohttp_is_kept_for_a_connection_that_was_taken(served: Served) -> None:
     tasks = len(asyncio.all_tasks())
+    before = {id(found) for found in of_aiohttp()}  # of other tests
     async with raw_websocket(served.url) as socket:
         socket.send(b"x")
         await socket.next()
         gc.collect()
         assert served.runner.server is not None
         assert served.runner.server.connections == []
-        assert not [found for found in gc.get_objects() if isinstance(found, RequestHandler | web.Request)]
+        assert not [found for found in of_aiohttp() if id(found) not in before]
         assert len(asyncio.all_tasks()) == tasks
         assert served.count == 1
     await until(lambda: served.count == 0, "the connection forgotten")
