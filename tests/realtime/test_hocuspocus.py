@@ -32,7 +32,9 @@ from tests.harness.raw_hocuspocus import (
     SYNC_REPLY,
     hocuspocus,
     message,
+    number,
 )
+from tests.harness.raw_websocket import BINARY, frame
 from tests.harness.writer import Writer
 
 LIMITS = SocketLimits(join_seconds=0.5, join_bytes=4096, max_documents=3, max_frame_bytes=200_000)
@@ -51,6 +53,12 @@ def key(design: str = "spring") -> DocumentKey:
 
 async def rows(server: Server, design: str = "spring") -> int:
     return len(await server.log.read(key(design), Position(0)))
+
+
+def only(server: Server) -> Any:
+    """The one socket of the server."""
+    (socket,) = server.raw.open
+    return socket
 
 
 def presence(client: int, clock: int, state: object) -> bytes:
@@ -185,6 +193,7 @@ async def test_a_wrong_token_is_refused_for_its_document_and_the_others_live_on(
         ada.update("other", Writer().set("a", "lost"))
         ada.send("other", AWARENESS, presence(1, 1, {}))
         assert await ada.all() == []
+        assert not only(server)._entrances
         # A token that holds lets it in all the same, on the same socket.
         assert await ada.join("other", "viewer") == "readonly"
 
@@ -314,6 +323,20 @@ async def test_a_document_that_is_left_is_free_and_can_be_entered_again(server: 
         assert await rows(server) == 0
 
 
+async def test_what_was_under_way_when_a_document_was_left_is_not_acknowledged_to_its_successor(server: Server) -> None:
+    """Rules F9, F11: a provider counts what it has sent itself; the update is stored all the same."""
+    async with hocuspocus(server.url) as ada:
+        await ada.join("spring")
+        ada.update("spring", Writer().set("a", "1"))
+        ada.send("spring", CLOSE)
+        ada.token("spring")
+        assert (await ada.next()).what == "scope"
+        ada.update("spring", EMPTY)
+        assert (await ada.next()).body == 1
+        assert await ada.all() == []
+        assert await rows(server) == 1
+
+
 async def test_a_provider_that_leaves_takes_its_presence_back_and_is_believed(server: Server) -> None:
     """Rule P: `null` is honoured while the document stays open."""
     async with hocuspocus(server.url) as ada, hocuspocus(server.url) as ben:
@@ -397,20 +420,30 @@ async def test_too_much_without_any_token_closes_the_connection(server: Server) 
         assert (await ada.raw.closed()).code == 1013
 
 
-async def test_who_names_nobody_may_send_little_and_stay_briefly(server: Server) -> None:
-    """Rules F4, L4, O5."""
-    async with hocuspocus(server.url) as ada:
-        ada.update("spring", b"\x00" * 5000)
-        await ada.raw.ended(2)
+async def test_who_names_nobody_may_send_little(tmp_path: Path) -> None:
+    """Rules F4, L4: whole messages or not; a token makes it more at once, whatever comes in the same write."""
+    async with live_server(tmp_path, replace(LIMITS, join_seconds=30)) as server:
+        async with hocuspocus(server.url) as ada:
+            ada.update("spring", b"\x00" * 5000)
+            await ada.raw.ended(5)
+        async with hocuspocus(server.url) as ada:  # half of a message without an end
+            ada.raw.write(b"\x82\xfe\xff\xff" + bytes(4) + b"x" * 5000)
+            await ada.raw.ended(5)
+        async with hocuspocus(server.url) as ada:
+            many = b"".join(number(2**31 + client) + b"\x01" for client in range(1000))
+            token, step1 = message("spring", AUTH, 0, "editor"), message("spring", SYNC, STEP1, number(1000) + many)
+            ada.raw.write(frame(BINARY, token) + frame(BINARY, step1))
+            assert (await ada.next()).what == "scope"
+            await ada.until("step2")
+
+
+async def test_who_names_nobody_may_stay_briefly(server: Server) -> None:
+    """Rules F4, O5."""
     async with hocuspocus(server.url) as ada:
         await ada.raw.ended(3)
     async with hocuspocus(server.url) as ada:
         ada.send("spring", AWARENESS, b"\x00")
         await ada.raw.ended(3)
-    # Half of a message without an end
-    async with hocuspocus(server.url) as ada:
-        ada.raw.write(b"\x82\xfe\xff\xff" + bytes(4) + b"x" * 5000)
-        await ada.raw.ended(2)
     await until(lambda: not server.raw.open, "the end of all sockets")
 
 
