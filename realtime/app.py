@@ -165,7 +165,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, Sockets]]
         blobs = Blobs(settings.blob_dir)
         await blobs.sweep()
         metrics = Metrics()
-        await enter(LoopWatch(metrics))
+        await enter(LoopWatch(metrics, settings.loop_watch_seconds))
         cookie_key = await Secrets(database).ensure(COOKIE_KEY, lambda: os.urandom(COOKIE_KEY_BYTES))
         jwks = await enter(Jwks(settings.jwks_url)) if settings.jwks_url else None
         authenticator = Authenticator(settings, cookie_key, jwks)

@@ -44,6 +44,9 @@ RELAY_BYTES = 1024 * 1024
 UPDATES_SHARE = 0.2
 """Of the loop's time, that a room may take to relay updates (RULE S10)."""
 PRESENCE_SHARE = 0.1
+ECHO_SECONDS = 0.00004
+"""About what it takes to read a frame that says nothing new. Stock clients announce again what they hear: the more
+often a room tells, the more of these it reads."""
 TURN_SECONDS = 0.002
 """After this, within a pass, the rest of the node has its turn."""
 READ_ROWS = 1000
@@ -601,6 +604,8 @@ class Room:
         """
         if self.presence.heard(peer.id, peer.grant.user, frame, time.time()):
             self._arm_presence()
+        else:
+            self._presence_tick.spend(ECHO_SECONDS)
 
     def _arm_presence(self) -> None:
         if self._presence_due is None and not self.closed:

@@ -19,18 +19,23 @@ class Tick:
     A room of two has no window; one of 200, whose every write takes more than a millisecond, gathers for some.
     """
 
-    __slots__ = ("_began", "_cost", "_due", "_share")
+    __slots__ = ("_began", "_cost", "_due", "_share", "_spent")
 
     def __init__(self, share: float) -> None:
         self._share = share
         self._cost = 0.0
         self._due = 0.0
         self._began = 0.0
+        self._spent = 0.0
 
     def pause_seconds(self) -> float:
         """How long to gather from now; 0: write at once."""
         pause = self._due - time.perf_counter()
         return pause if pause > MIN_TICK_SECONDS else 0.0
+
+    def spend(self, seconds: float) -> None:
+        """What the last write brought about took so long: it counts as a part of the next one."""
+        self._spent += seconds
 
     def begin(self) -> None:
         """Writing begins."""
@@ -38,6 +43,6 @@ class Tick:
 
     def end(self) -> None:
         """Writing has ended; how long it took, the kernel's part included, decides on the next window."""
-        cost = time.perf_counter() - self._began
+        cost, self._spent = time.perf_counter() - self._began + self._spent, 0.0
         self._cost = cost if not self._cost else self._cost + RECENT * (cost - self._cost)
         self._due = self._began + min(self._cost / self._share, MAX_TICK_SECONDS)

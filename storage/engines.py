@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +28,8 @@ LOCK_TIMEOUT_MS = 1000
 """How long PostgreSQL waits for a row lock. A commit holds one for milliseconds; this is for the node that hangs."""
 IDLE_IN_TRANSACTION_MS = 10_000
 """After this PostgreSQL ends a session that holds locks and says nothing: a node that lost its power."""
+
+_WRITER_PRAGMAS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
 
 
 def parse_url(text: str) -> URL:
@@ -74,7 +77,7 @@ def sqlite_writer(url: URL) -> AsyncEngine:
 
 
 def sqlite_thread_writer(url: URL, *, busy_seconds: float = SQLITE_BUSY_SECONDS) -> Engine:
-    """The same without asyncio, for one thread: SQLAlchemy over aiosqlite hops threads at every statement."""
+    """The same without asyncio, for one thread."""
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
         pool_size=1,
@@ -85,6 +88,14 @@ def sqlite_thread_writer(url: URL, *, busy_seconds: float = SQLITE_BUSY_SECONDS)
     )
     _prepare_sqlite_writes(engine)
     return engine
+
+
+def sqlite_connection(url: URL) -> sqlite3.Connection:
+    """A connection of the driver itself that writes, for the thread that opens it; it begins no transactions."""
+    connection: sqlite3.Connection = sqlite3.connect(sqlite_path(url), **_sqlite_arguments())
+    for pragma in _WRITER_PRAGMAS:
+        _execute(connection, pragma)
+    return connection
 
 
 def sqlite_reader(url: URL) -> AsyncEngine:
@@ -139,8 +150,8 @@ def _sqlite_arguments(busy_seconds: float = SQLITE_BUSY_SECONDS) -> dict[str, An
 def _prepare_sqlite_writes(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            _execute(connection, f"PRAGMA {pragma}")
+        for pragma in _WRITER_PRAGMAS:
+            _execute(connection, pragma)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,12 @@ def translated() -> Iterator[None]:
         raise InvalidValue("The database cannot hold one of the values.") from error
     except DBAPIError as error:
         raise _meaning(error) from error
+    except sqlite3.DataError as error:
+        raise InvalidValue("The database cannot hold one of the values.") from error
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.Error as error:
+        raise _sqlite_meaning(str(error)) from error
     except OverflowError as error:
         raise InvalidValue("A number is too large for the database.") from error
     except (OSError, TimeoutError) as error:
@@ -41,6 +48,14 @@ def _meaning(error: DBAPIError) -> StorageError:
     words = str(error.orig)
     if state is not None and state.startswith(_DATA_EXCEPTION):  # SQLAlchemy has no class for asyncpg's
         return InvalidValue("The database cannot hold one of the values.")
-    if state in _BUSY_STATES or (state is None and "database is locked" in words):
+    if state is None:
+        return _sqlite_meaning(words)
+    if state in _BUSY_STATES:
+        return DatabaseBusy("The database is busy. Try again in a moment.")
+    return DatabaseUnavailable("The database could not do this. Try again in a moment.")
+
+
+def _sqlite_meaning(words: str) -> StorageError:
+    if "database is locked" in words:
         return DatabaseBusy("The database is busy. Try again in a moment.")
     return DatabaseUnavailable("The database could not do this. Try again in a moment.")

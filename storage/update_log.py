@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -35,6 +36,9 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 MIN_COMMIT_SECONDS = 0.003
 """From the beginning of one commit to the next: after a pause a change is committed at once; under load many go
 together, since a commit costs the same for one row and for ten."""
+COMMIT_SECONDS_PER_ROOM = 0.001
+MAX_PAUSE_SECONDS = 0.008
+"""When many rooms are busy, the next commit begins so much later for each that the last one had, up to this."""
 MAX_APART = 4
 """Rooms committed alone at the same time, after a batch with them has failed."""
 MAX_COMMIT_SECONDS = 10.0
@@ -111,6 +115,8 @@ class _Waiting:
     entries: tuple[Entry, ...]
     size_bytes: int
     answer: asyncio.Future[Appended]
+    deadline: float = 0.0
+    """Of the loop's clock, once it has a place."""
 
 
 class UpdateLog:
@@ -124,6 +130,9 @@ class UpdateLog:
         self._database = database
         self._queue: deque[_Waiting] = deque()
         self._apart: dict[DocumentKey, deque[_Waiting]] = {}
+        self._unanswered: deque[_Waiting] = deque()
+        """As they came; those in front have no answer yet."""
+        self._late: asyncio.TimerHandle | None = None
         self._waiting_appends = 0
         self._waiting_bytes = 0
         self._door = asyncio.Lock()  # those who wait for a place come in as they came
@@ -144,6 +153,8 @@ class UpdateLog:
         """Commit what waits, for `CLOSE_SECONDS` at most, and fail the rest."""
         self._closing = True
         self._work.set()
+        if self._late is not None:
+            self._late.cancel()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._group.__aexit__(None, None, None)
@@ -185,11 +196,10 @@ class UpdateLog:
             await self._enter(waiting)
         else:
             self._place(waiting)
-        late = asyncio.get_running_loop().call_later(MAX_ANSWER_SECONDS, _fail, waiting, AppendFailed(_TOO_LATE))
         try:
             return await waiting.answer
         finally:
-            late.cancel()
+            self._leave(waiting)
 
     async def read(
         self,
@@ -264,10 +274,27 @@ class UpdateLog:
     def _place(self, waiting: _Waiting) -> None:
         self._waiting_appends += 1
         self._waiting_bytes += waiting.size_bytes
-        waiting.answer.add_done_callback(lambda _: self._leave(waiting))
+        waiting.deadline = asyncio.get_running_loop().time() + MAX_ANSWER_SECONDS
+        self._unanswered.append(waiting)
+        if self._late is None:
+            self._watch_deadline()
         # Behind its own room's trouble, or with all others: one document's appends are never in two places.
         self._apart.get(waiting.key, self._queue).append(waiting)
         self._work.set()
+
+    def _watch_deadline(self) -> None:
+        """Fail what waits too long: one timer for all, since an append of its own would cost more than the append."""
+        loop = asyncio.get_running_loop()
+        while self._unanswered:
+            oldest = self._unanswered[0]
+            if not oldest.answer.done():
+                left = oldest.deadline - loop.time()
+                if left > 0:
+                    self._late = loop.call_later(left, self._watch_deadline)
+                    return
+                _fail(oldest, AppendFailed(_TOO_LATE))
+            self._unanswered.popleft()
+        self._late = None
 
     def _is_full(self, waiting: _Waiting) -> bool:
         return not self._closing and (
@@ -278,10 +305,14 @@ class UpdateLog:
         self._waiting_appends -= 1
         self._waiting_bytes -= waiting.size_bytes
         self._place_free.set()
+        waiting.entries = ()  # it may stand behind one that waits on
+        while self._unanswered and self._unanswered[0].answer.done():
+            self._unanswered.popleft()
 
     async def _run(self) -> None:
         """Commit batch after batch until closed and empty."""
         began = 0.0
+        gap = MIN_COMMIT_SECONDS
         while True:
             if not self._queue:
                 if self._closing:
@@ -289,13 +320,14 @@ class UpdateLog:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            pause = began + MIN_COMMIT_SECONDS - time.perf_counter()
+            pause = began + gap - time.perf_counter()
             if pause > 0 and not self._closing and len(self._queue) < MAX_BATCH_APPENDS:
                 await asyncio.sleep(pause)
             batch = _take(self._queue)
             if not batch:
                 continue
             began = time.perf_counter()
+            gap = min(max(MIN_COMMIT_SECONDS, len(batch) * COMMIT_SECONDS_PER_ROOM), MAX_PAUSE_SECONDS)
             try:
                 placed = await self._commit(batch)
             except asyncio.CancelledError:
@@ -341,17 +373,22 @@ class UpdateLog:
         del self._apart[key]
 
     async def _commit(self, batch: Sequence[_Waiting]) -> list[Appended]:
-        keys = sorted({waiting.key for waiting in batch}, key=lambda key: (key.brand, key.id))
+        appends = [(waiting.key, waiting.entries) for waiting in batch]
         async with asyncio.timeout(MAX_COMMIT_SECONDS):
-            return await self._write_locked(keys, partial(_append, [(w.key, w.entries) for w in batch]))
+            if self._database.dialect == "sqlite":
+                return await self._database.write_sqlite(partial(_append_sqlite, appends))
+            keys = sorted({key for key, _ in appends}, key=lambda key: (key.brand, key.id))
+            return await self._write_locked(keys, partial(_append, appends))
 
     async def _write_locked(self, keys: Sequence[DocumentKey], work: Callable[[Connection, Heads], T]) -> T:
         """Run *work* in a transaction that holds the heads of *keys* (each once), made where they were missing."""
         for _ in range(_HEAD_TRIES):
             try:
-                return await self._database.write(partial(self._locked, keys, work))
+                async with self._database.transaction() as connection:
+                    return await connection.run_sync(partial(self._locked, keys, work))
             except _HeadsMissing as missing:
-                await self._database.write(partial(self._make_heads, missing.keys))
+                async with self._database.transaction() as connection:
+                    await connection.run_sync(partial(self._make_heads, missing.keys))
         raise AppendFailed("The heads of the documents could not be made. Send it again in a moment.")
 
     def _locked(self, keys: Sequence[DocumentKey], work: Callable[[Connection, Heads], T], connection: Connection) -> T:
@@ -378,6 +415,7 @@ class UpdateLog:
 
 T = TypeVar("T")
 Heads: TypeAlias = dict[DocumentKey, Head]
+_Append: TypeAlias = tuple[DocumentKey, tuple[Entry, ...]]
 
 _LOGGED = (
     updates.c.epoch,
@@ -396,15 +434,14 @@ _HEADS = select(document_heads).where(
 _LOCK = _HEADS.order_by(document_heads.c.brand, document_heads.c.document).with_for_update()
 _INSERT = insert(updates)
 _ROW = ("brand", "document", "position", "epoch", "data", "user_id", "connection", "client", "origin", "at")
-"""The columns of a row, as `_append` fills them."""
-# On SQLite the same as text for the driver: a commit of one row takes 0.25 ms of processor so, and 0.6 ms otherwise.
+"""The columns of a row, as `_place` fills them."""
+# On SQLite the same as text for the driver: through SQLAlchemy a commit takes three times the processor time.
 _SQLITE_INSERT = f"INSERT INTO updates ({', '.join(_ROW)}) VALUES ({', '.join('?' * len(_ROW))})"
-_SQLITE_MOVE = "UPDATE document_heads SET epoch = ?, position = ? WHERE brand = ? AND document = ?"
-_SQLITE_HEADS = {
-    count: "SELECT brand, document, epoch, position FROM document_heads WHERE (brand, document) IN "
-    f"(VALUES {', '.join(['(?, ?)'] * count)})"
-    for count in (1 << power for power in range(MAX_KEYS_PER_STATEMENT.bit_length()))
-}
+_SQLITE_HEAD = "SELECT epoch, position FROM document_heads WHERE brand = ? AND document = ?"
+_SQLITE_MOVE = (
+    "INSERT INTO document_heads (epoch, position, brand, document) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (brand, document) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"
+)
 _MOVE = (
     update(document_heads)
     .where(document_heads.c.brand == bindparam("of_brand"), document_heads.c.document == bindparam("of_document"))
@@ -424,13 +461,6 @@ def _lock(connection: Connection, keys: Sequence[DocumentKey]) -> Heads:
     The order is the database's, by ORDER BY below FOR UPDATE: `UPDATE … IN` locks as it finds, and deadlocks.
     """
     found: Heads = {}
-    if connection.dialect.name == "sqlite":  # the whole file is locked already, since `BEGIN IMMEDIATE`
-        for start in range(0, len(keys), MAX_KEYS_PER_STATEMENT):
-            pairs = _padded(keys[start : start + MAX_KEYS_PER_STATEMENT])
-            values = tuple(value for pair in pairs for value in pair)
-            for brand, document, epoch, position in connection.exec_driver_sql(_SQLITE_HEADS[len(pairs)], values):
-                found[DocumentKey(brand, document)] = Head(Epoch(epoch), Position(position))
-        return found
     for start in range(0, len(keys), MAX_KEYS_PER_STATEMENT):
         for row in connection.execute(_LOCK, {"keys": _padded(keys[start : start + MAX_KEYS_PER_STATEMENT])}):
             found[DocumentKey(row.brand, row.document)] = Head(Epoch(row.epoch), Position(row.position))
@@ -444,15 +474,35 @@ def _padded(keys: Sequence[DocumentKey]) -> list[tuple[str, str]]:
     return pairs + pairs[-1:] * (size - len(pairs))
 
 
-def _append(
-    appends: Sequence[tuple[DocumentKey, tuple[Entry, ...]]], connection: Connection, heads: Heads
-) -> list[Appended]:
+def _append(appends: Sequence[_Append], connection: Connection, heads: Heads) -> list[Appended]:
+    rows, placed = _place(appends, heads)
+    connection.execute(_INSERT, [dict(zip(_ROW, row, strict=True)) for row in rows])
+    _move(connection, heads)
+    return placed
+
+
+def _append_sqlite(appends: Sequence[_Append], connection: sqlite3.Connection) -> list[Appended]:
+    """The same with the driver; the whole file is locked, so a head needs no lock and may be missing."""
+    heads: Heads = {}
+    for key, _ in appends:
+        if key not in heads:
+            row = connection.execute(_SQLITE_HEAD, (key.brand, key.id)).fetchone()
+            heads[key] = EMPTY if row is None else Head(Epoch(row[0]), Position(row[1]))
+    rows, placed = _place(appends, heads)
+    connection.executemany(_SQLITE_INSERT, rows)
+    connection.executemany(
+        _SQLITE_MOVE, [(head.epoch, head.position, key.brand, key.id) for key, head in heads.items()]
+    )
+    return placed
+
+
+def _place(appends: Sequence[_Append], heads: Heads) -> tuple[list[tuple[object, ...]], list[Appended]]:
+    """The rows of *appends* as `_ROW` has them, and where each append is; *heads* are moved behind them."""
     at = time.time()
     rows: list[tuple[object, ...]] = []
     placed: list[Appended] = []
-    ends = dict(heads)
     for key, entries in appends:
-        head = ends[key]
+        head = heads[key]
         for position, entry in enumerate(entries, start=head.position + 1):
             rows.append(
                 (
@@ -470,13 +520,8 @@ def _append(
             )
         last = Position(head.position + len(entries))
         placed.append(Appended(head.epoch, Position(head.position + 1), last))
-        ends[key] = Head(head.epoch, last)
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_SQLITE_INSERT, rows)
-    else:
-        connection.execute(_INSERT, [dict(zip(_ROW, row, strict=True)) for row in rows])
-    _move(connection, ends)
-    return placed
+        heads[key] = Head(head.epoch, last)
+    return rows, placed
 
 
 def _raise_epochs(connection: Connection, heads: Heads) -> Heads:
@@ -486,11 +531,6 @@ def _raise_epochs(connection: Connection, heads: Heads) -> Heads:
 
 
 def _move(connection: Connection, heads: Heads) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(
-            _SQLITE_MOVE, [(head.epoch, head.position, key.brand, key.id) for key, head in heads.items()]
-        )
-        return
     connection.execute(
         _MOVE,
         [

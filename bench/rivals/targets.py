@@ -91,8 +91,8 @@ class Pinned(Node):
 
     program = "taskset"
 
-    def __init__(self, target: Target, core: int, directory: Path) -> None:
-        super().__init__(directory, **target.env)
+    def __init__(self, target: Target, plan: Plan, core: int, directory: Path) -> None:
+        super().__init__(directory, **target.env, **(plan.env if target.ours else {}))
         started = (
             (sys.executable, "-m", "realtime", "serve")
             if target.ours
@@ -103,16 +103,16 @@ class Pinned(Node):
 
 
 @asynccontextmanager
-async def _server(target: Target) -> AsyncIterator[Pinned]:
+async def _server(target: Target, plan: Plan) -> AsyncIterator[Pinned]:
     with tempfile.TemporaryDirectory(prefix="luneo-rivals-") as directory:
-        async with Pinned(target, cores()[0], Path(directory) / "data") as server:
+        async with Pinned(target, plan, cores()[0], Path(directory) / "data") as server:
             yield server
 
 
 async def measure(target: Target, plan: Plan) -> dict[str, Any]:
     """Run one plan against a fresh server; returns the generator's figures, or an `error`, and what one fsync took."""
     try:
-        async with _server(target) as server:
+        async with _server(target, plan) as server:
             figures = await _load(target, plan, server)
             if "error" in figures:
                 figures["complaint"] = server.log[-1000:]
