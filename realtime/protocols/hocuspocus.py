@@ -17,7 +17,7 @@ from realtime.protocols import hocuspocus_frames as wire
 from realtime.protocols.connection import Door
 from realtime.protocols.frame_reader import FrameError
 from realtime.protocols.hocuspocus_frames import BadMessage, Frames
-from realtime.protocols.peer import DocumentPeer
+from realtime.protocols.peer import NOBODY, DocumentPeer
 from realtime.protocols.websocket import COME_BACK, TRY_AGAIN_LATER, TakenOver, WebSocket, WebSockets
 from rooms.errors import LimitExceeded, NotFound, RoomError
 from rooms.metrics import Metrics
@@ -47,8 +47,6 @@ MALFORMED: Final = 4400
 """As y-websocket's clients read it: for good. Hocuspocus' providers do not look."""
 IDENTIFYING: Final = ("Authorization", "Cookie")
 """Headers of the handshake that say who it is, where a token does not."""
-NOBODY: Final = b"\x00"
-"""An awareness update without entries."""
 MAX_STATELESS: Final = Rate("max_stateless_messages", 20, 5.0)
 """Stateless messages of one connection."""
 
@@ -146,7 +144,7 @@ class HocuspocusPeer(DocumentPeer):
         if kind == wire.AWARENESS:
             self.hear_presence(wire.read_last_bytes(message, p))
         elif kind == wire.QUERY_AWARENESS:
-            self._answer_who_is_there()
+            self.answer_who_is_there()
         elif kind == wire.STATELESS:
             self._say_to_others(wire.read_last_bytes(message, p))
         elif kind == wire.CLOSE:
@@ -155,14 +153,6 @@ class HocuspocusPeer(DocumentPeer):
             # Kinds of servers, and those of versions to come: said, not punished.
             self.say_refused("unknown_message", "This kind of message is not for a client to send.")
         return None
-
-    def _answer_who_is_there(self) -> None:
-        if self.outbox.congested:
-            return
-        states = self.room.presence.states(self.id, self.grant.user.id)
-        if states is not None:
-            self._connection.charge(len(states) * 1e-6)
-        self.outbox.write(self._frames.awareness(states or NOBODY))
 
     def _say_to_others(self, payload: bytes) -> None:
         """A stateless message goes to everybody else in the room, within bounds (RULE F12).

@@ -9,7 +9,7 @@ import abc
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from realtime.outbox import Outbox
 from rooms.errors import NotPermitted, RoomError
@@ -23,6 +23,11 @@ from storage.keys import Epoch, Position
 
 log = logging.getLogger(__name__)
 
+NOBODY: Final = b"\x00"
+"""An awareness update without entries."""
+STATE_BYTE_SECONDS: Final = 1e-6
+"""About what a byte of everybody's states costs."""
+
 EncodeState = Callable[[Epoch, Position, bytes], Sequence[bytes]]
 """One complete update for a position, as the parts of a frame."""
 
@@ -35,6 +40,9 @@ class Connection(Protocol):
 
     def background(self, work: Coroutine[None, None, None]) -> None:
         """Run *work* for as long as the connection lives; its failure costs this connection only."""
+
+    def charge(self, seconds: float) -> None:
+        """Count work of this connection that its frames do not show (RULE S9)."""
 
     def leave(self, name: str) -> None:
         """Forget a document that has ended."""
@@ -161,6 +169,13 @@ class DocumentPeer(abc.ABC):
     def answers_nothing(self, question: int) -> None:
         """Who has gone has nothing more: what waits for its answer is decided without it."""
         self.room.submit(Submission(self, EMPTY_UPDATE, lambda _: None, answers=question))
+
+    def answer_who_is_there(self) -> None:
+        """Say it to a client that asks; while it does not read, it is told nothing."""
+        if not self.outbox.congested:
+            states = self.room.presence.states(self.id, self.grant.user.id) or NOBODY
+            self._connection.charge(len(states) * STATE_BYTE_SECONDS)
+            self.outbox.write(self.encode_presence(states))
 
     # -- following the room --------------------------------------------------------------------------------------
 

@@ -169,7 +169,7 @@ class YDocument(DocumentPeer):
             if kind == AWARENESS:
                 self.hear_presence(_bytes(message, at))
             elif kind == QUERY_AWARENESS:
-                self._answer_who_is_there()
+                self.answer_who_is_there()
             elif kind == ORDER:
                 return self._answer_order(message, _bytes(message, at))
             else:
@@ -188,14 +188,6 @@ class YDocument(DocumentPeer):
             self._connection.charge(STEP_1_SECONDS)
             return self.answer(data, _step_2)
         raise MalformedUpdate("not a message")
-
-    def _answer_who_is_there(self) -> None:
-        if self.outbox.congested:
-            return
-        states = self.room.presence.states(self.id, self.grant.user.id)
-        if states is not None:
-            self._connection.charge(len(states) * 1e-6)
-        self.outbox.write(self.encode_presence(states or b"\x00"))
 
     def _answer_order(self, message: bytes, data: bytes) -> Coroutine[None, None, None] | None:
         if len(data) > MAX_ORDER_BYTES:

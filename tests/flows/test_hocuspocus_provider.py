@@ -23,6 +23,7 @@ from tests.harness.node import Node
 from tests.harness.processes import eventually
 from tests.harness.raw_hocuspocus import Message, RawHocuspocus, hocuspocus
 from tests.harness.reading import read_sqlite
+from tests.harness.recordings import has_stored
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "fixtures" / "hocuspocus").glob("*/*.json"))
 MAJORS = ("hocuspocus", "hocuspocus-2")
@@ -105,20 +106,7 @@ async def test_a_recorded_provider_is_answered_and_its_document_is_stored(node: 
             assert all(message.body == 1 for message in heard if message.what == "status")
             assert {message.what for message in heard} <= {"scope", "step1", "step2", "status", "update", "stateless"}
             assert not [message.fact for message in heard if message.what == "stateless"]
-    wanted = await yjs_reads([bytes.fromhex(recording["state"])])
-    theirs = {"900": 1}  # what the recorded server had, and this one has not
-
-    async def stored() -> dict[str, Any] | None:
-        rows = read_sqlite(node.database, recording["room"])
-        assert rows.is_gapless()
-        seen = await yjs_reads(rows.rows)
-        own = {client: clock for client, clock in wanted["clocks"].items() if client not in theirs}
-        return seen if seen["clocks"] == own else None
-
-    seen: dict[str, Any] | None = await eventually(stored, f"all clocks of {named(path)} in the log")
-    assert seen is not None
-    if "900" not in wanted["clocks"]:
-        assert seen["content"] == wanted["content"]
+    await has_stored(node, recording)
 
 
 # -- live providers -----------------------------------------------------------------------------------------------

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness.designer import yjs_reads
 from tests.harness.node import Node
-from tests.harness.processes import eventually
 from tests.harness.raw_socket import RawSocket, Received, raw_socket
 from tests.harness.reading import read_sqlite
+from tests.harness.recordings import has_stored
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "fixtures" / "ysocketio").glob("*.json"))
 EMPTY = b"\x00\x00"
@@ -91,20 +90,7 @@ async def test_a_recorded_provider_is_answered_and_its_document_is_stored(node: 
             if name != "leave":
                 await socket.emit(playback.namespace, "sync-update", EMPTY, number=999)
                 assert (await socket.acknowledged(999))[0]["ok"] is True
-    wanted = await yjs_reads([bytes.fromhex(recording["state"])])
-    theirs = {"900": 1}  # what the recorded server had, and this one has not
-
-    async def stored() -> dict[str, Any] | None:
-        rows = read_sqlite(node.database, recording["room"])
-        assert rows.is_gapless()
-        seen = await yjs_reads(rows.rows)
-        own = {client: clock for client, clock in wanted["clocks"].items() if client not in theirs}
-        return seen if seen["clocks"] == own else None
-
-    seen: dict[str, Any] | None = await eventually(stored, f"all clocks of {name} in the log")
-    assert seen is not None
-    if "900" not in wanted["clocks"]:
-        assert seen["content"] == wanted["content"]
+    await has_stored(node, recording)
 
 
 async def test_a_provider_that_returns_says_twice_what_it_did_offline_and_it_is_stored_once(node: Node) -> None:

@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness.designer import yjs_reads
 from tests.harness.node import Node
-from tests.harness.processes import eventually
 from tests.harness.raw_websocket import RawWebSocket, raw_websocket
-from tests.harness.reading import read_sqlite
+from tests.harness.recordings import has_stored
 
 RECORDINGS: dict[str, dict[str, Any]] = {
     f"{path.parent.name} {path.stem}": json.loads(path.read_text())
@@ -66,19 +64,7 @@ async def test_a_recorded_provider_is_answered_and_its_document_is_stored(node: 
         assert heard[0][:2] == b"\x00\x00"  # Y2: the node asks first,
         assert [said[:2] for said in heard].count(b"\x00\x01") == 1  # Y3: answers the one step 1 once,
         assert not any(said[0] == 2 for said in heard)  # and refuses nothing
-    wanted = await yjs_reads([bytes.fromhex(recording["state"])])
-    own = {client: clock for client, clock in wanted["clocks"].items() if client != "900"}  # 900: the recorded server's
-
-    async def stored() -> dict[str, Any] | None:
-        rows = read_sqlite(node.database, recording["room"])
-        assert rows.is_gapless()
-        seen = await yjs_reads(rows.rows)
-        return seen if seen["clocks"] == own else None
-
-    seen: dict[str, Any] | None = await eventually(stored, f"all clocks of {name} in the log")
-    assert seen is not None
-    if "900" not in wanted["clocks"]:
-        assert seen["content"] == wanted["content"]
+    await has_stored(node, recording)
 
 
 def test_both_majors_say_the_same() -> None:

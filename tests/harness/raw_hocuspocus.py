@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.harness.lib0 import Reader
 from tests.harness.raw_websocket import SECONDS, RawWebSocket, raw_websocket
 
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS, SYNC_REPLY, STATELESS, BROADCAST_STATELESS, CLOSE, SYNC_STATUS, PING, PONG = (
@@ -64,37 +65,18 @@ def read(data: bytes) -> Message:
     """Read one message of the server, to its end."""
     if len(data) == 1:
         return Message("", {PING: "ping", PONG: "pong"}[data[0]], None)
-    at = 0
-
-    def take() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    def some() -> bytes:
-        nonlocal at
-        length = take()
-        at += length
-        assert at <= len(data), "cut short"
-        return data[at - length : at]
-
-    address = some().decode()
-    kind = take()
-    what = NAMES[kind, take()] if kind in (SYNC, AUTH) else PLAIN[kind]
+    reader = Reader(data)
+    address = reader.some().decode()
+    kind = reader.number()
+    what = NAMES[kind, reader.number()] if kind in (SYNC, AUTH) else PLAIN[kind]
     body: Any = None
     if what == "status":
-        body = take()
+        body = reader.number()
     elif what != "token wanted":
-        body = some()
+        body = reader.some()
         if what in ("denied", "scope", "stateless"):
             body = body.decode()
-    assert at == len(data), f"bytes after the end of {what}"
+    assert reader.ended, f"bytes after the end of {what}"
     return Message(address, what, body)
 
 

@@ -20,6 +20,7 @@ from realtime.protocols.refusals import REMEMBER_SECONDS, REMEMBERED, TOLD, Refu
 from rooms.errors import Unavailable
 from rooms.permissions import Role
 from storage.keys import DesignId, DocumentKey, Position
+from tests.harness.lib0 import Reader
 from tests.harness.live_server import BRAND, Server, live_server
 from tests.harness.processes import until
 from tests.harness.raw_socket import raw_socket
@@ -69,16 +70,10 @@ def read(message: bytes) -> tuple[str, bytes]:
     """What kind of message it is, and its bytes."""
     kinds = {b"\x00\x00": "step 1", b"\x00\x01": "step 2", b"\x00\x02": "update", b"\x02\x00": "denied"}
     name, at = (kinds[message[:2]], 2) if message[0] != 1 else ("presence", 1)
-    size = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    assert len(message) == at + size, message
-    return name, message[at:]
+    reader = Reader(message, at)
+    body = reader.some()
+    assert reader.ended, message
+    return name, body
 
 
 class Client:

@@ -14,6 +14,7 @@ from rooms.permissions import Role, User
 from rooms.presence import MAX_CLOCK, MAX_FRAME_ENTRIES, MalformedPresence, Presence
 from storage.keys import BrandId, UserId
 from tests.harness.budget import SEED, budget, write_table
+from tests.harness.lib0 import Reader
 from tests.rooms import oracle
 from tests.rooms.oracle import Yjs
 
@@ -39,26 +40,13 @@ def entries(data: bytes | None) -> dict[int, tuple[int, Any]]:
     """Client id → (clock, state) of an awareness update."""
     if data is None:
         return {}
-    at = 0
-
-    def number() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
+    reader = Reader(data)
     found: dict[int, tuple[int, Any]] = {}
-    for _ in range(number()):
-        client, clock, length = number(), number(), number()
+    for _ in range(reader.number()):
+        client, clock, state = reader.number(), reader.number(), reader.some()
         assert client not in found
-        found[client] = (clock, json.loads(data[at : at + length]))
-        at += length
-    assert at == len(data)
+        found[client] = (clock, json.loads(state))
+    assert reader.ended
     return found
 
 
