@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import logging
 import secrets
@@ -110,10 +111,11 @@ class Access:
         if design is None:
             raise NotFound("design")
         grant = await self._grant(user, id)
+        # In open mode whoever has come into a design belongs to it, so that the others can name them.
+        belonging = self._belong.soon((user.brand, id, user.id)) if make and user.is_guest else None
         await self.see(user)
-        if make and user.is_guest:
-            # In open mode whoever has come into a design belongs to it, so that the others can name them.
-            await self._belong.ask((user.brand, id, user.id))
+        if belonging is not None:
+            await asyncio.shield(belonging)
         return Entry(design, grant)
 
     async def _make_for(self, guest: User, id: DesignId) -> Design | None:

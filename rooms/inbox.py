@@ -74,7 +74,8 @@ class Inbox:
     _submissions: int = 0
     _bytes: int = 0
     _hints: int = 0
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrived: asyncio.Future[None] | None = None
+    """The room waits for something; an Event would cost more than all the rest of a put."""
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class Inbox:
         self._queue.append(submission)
         self._submissions += 1
         self._bytes += len(submission.update)
-        self._arrived.set()
+        self._wake()
         if self.full:
             self._room.clear()
 
@@ -105,13 +106,18 @@ class Inbox:
             hint = CatchUp()
         self._hints += 1
         self._queue.append(hint)
-        self._arrived.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
 
     async def batch(self, limit: int) -> list[Message]:
         """Wait for something, then return all that is there, up to *limit*, in the order of arrival."""
         while not self._queue:
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        self._arrived = None
         batch = [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
         for message in batch:
             if isinstance(message, Submission):

@@ -19,7 +19,7 @@ from storage.update_log import LoggedUpdate, UpdateLog
 log = logging.getLogger(__name__)
 
 FOLD_DEADLINE_SECONDS = 60.0
-MAX_AUDIT_FACTOR = 4
+MAX_AUDIT_FACTOR = 8
 """A room that changes without a pause is read at ever longer intervals, up to so many times the first."""
 
 

@@ -42,6 +42,10 @@ class Gathering(Generic[K, V]):
             TooManyQuestions: over `MAX_WAITING`.
             StorageError: as *many* does.
         """
+        return await asyncio.shield(self.soon(key))
+
+    def soon(self, key: K) -> asyncio.Future[V | None]:
+        """The same for a caller that has something else to do meanwhile; the answer is others', too: shield it."""
         answer = self._waiting.get(key)
         if answer is None:
             if len(self._waiting) >= MAX_WAITING:
@@ -49,7 +53,7 @@ class Gathering(Generic[K, V]):
             answer = self._waiting[key] = asyncio.get_running_loop().create_future()
             if self._asking is None:
                 self._asking = asyncio.get_running_loop().create_task(self._ask())
-        return await asyncio.shield(answer)
+        return answer
 
     async def _ask(self) -> None:
         try:

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 from storage.database import Database
 from storage.errors import AppendFailed, AppendTooLarge, InvalidValue, LogClosed, LogFull, StorageError
 from storage.keys import DocumentKey, Epoch, Position
-from storage.models import AnyRow, document_heads, updates
+from storage.models import AnyRow, AnySelect, document_heads, updates
 
 MAX_WAITING_APPENDS = 4096
 """Appends that have no answer yet, over all rooms; beyond it, and beyond the bytes below, `append` waits."""
@@ -212,29 +212,15 @@ class UpdateLog:
 
         The limits are lowered to `MAX_READ_ROWS` and `MAX_READ_BYTES`; only a first row may be larger than the bytes.
         """
-        here = (updates.c.brand == key.brand) & (updates.c.document == key.id) & (updates.c.position > after)
-        size = func.length(updates.c.data)
-        # Sizes are known without reading the bytes; the outer statement then reads only those rows that fit.
-        nearest = (
-            select(updates.c.position, size.label("size"))
-            .where(here)
-            .order_by(updates.c.position)
-            .limit(min(limit_rows, MAX_READ_ROWS))
-            .subquery()
-        )
-        running = select(
-            nearest.c.position,
-            nearest.c.size,
-            func.sum(nearest.c.size).over(order_by=nearest.c.position).label("total"),
-        ).subquery()
-        last = (
-            select(func.max(running.c.position))
-            .where((running.c.total <= min(limit_bytes, MAX_READ_BYTES)) | (running.c.total == running.c.size))
-            .scalar_subquery()
-        )
-        statement = select(*_LOGGED).where(here, updates.c.position <= last).order_by(updates.c.position)
+        wanted = {
+            "brand": key.brand,
+            "document": key.id,
+            "after": after,
+            "rows": min(limit_rows, MAX_READ_ROWS),
+            "bytes": min(limit_bytes, MAX_READ_BYTES),
+        }
         async with self._database.reading() as connection:
-            return [_logged(row) for row in await connection.execute(statement)]
+            return [_logged(row) for row in await connection.execute(_READ, wanted)]
 
     async def head(self, key: DocumentKey) -> Head:
         """The end of a document's log; `EMPTY` for one that has no rows, and for one that does not exist."""
@@ -427,7 +413,37 @@ _LOGGED = (
     updates.c.origin,
     updates.c.at,
 )
+
+
+def _read() -> AnySelect:
+    here = (
+        (updates.c.brand == bindparam("brand"))
+        & (updates.c.document == bindparam("document"))
+        & (updates.c.position > bindparam("after"))
+    )
+    # Sizes are known without reading the bytes; the outer statement then reads only those rows that fit.
+    nearest = (
+        select(updates.c.position, func.length(updates.c.data).label("size"))
+        .where(here)
+        .order_by(updates.c.position)
+        .limit(bindparam("rows"))
+        .subquery()
+    )
+    running = select(
+        nearest.c.position,
+        nearest.c.size,
+        func.sum(nearest.c.size).over(order_by=nearest.c.position).label("total"),
+    ).subquery()
+    last = (
+        select(func.max(running.c.position))
+        .where((running.c.total <= bindparam("bytes")) | (running.c.total == running.c.size))
+        .scalar_subquery()
+    )
+    return select(*_LOGGED).where(here, updates.c.position <= last).order_by(updates.c.position)
+
+
 # Built once: to build them costs more than to run them.
+_READ = _read()
 _HEADS = select(document_heads).where(
     tuple_(document_heads.c.brand, document_heads.c.document).in_(bindparam("keys", expanding=True))
 )

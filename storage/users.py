@@ -14,6 +14,14 @@ from storage.models import users
 MAX_USERS = 500
 """Users that can be asked for at once."""
 
+_LOOKS = ("name", "color", "avatar", "locale", "seen_at")
+# As text for the driver: everybody who comes in is noted, and this is a tenth of what it costs otherwise.
+_SQLITE_SEE = (
+    f"INSERT INTO users (brand, id, {', '.join(_LOOKS)}) VALUES (:brand, :id, :{', :'.join(_LOOKS)})"
+    f" ON CONFLICT (brand, id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _LOOKS)}"
+    " WHERE users.seen_at <= excluded.seen_at"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredUser:
@@ -40,14 +48,15 @@ class Users:
         rows = [asdict(user) for user in sorted(seen, key=lambda user: (user.brand, user.id))]
 
         async def upsert() -> None:
+            if self._database.dialect == "sqlite":
+                await self._database.write_sqlite(lambda connection: connection.executemany(_SQLITE_SEE, rows))
+                return
             statement = self._database.insert(users)
             async with self._database.transaction() as connection:
                 await connection.execute(
                     statement.on_conflict_do_update(
                         index_elements=["brand", "id"],
-                        set_={
-                            name: statement.excluded[name] for name in ("name", "color", "avatar", "locale", "seen_at")
-                        },
+                        set_={name: statement.excluded[name] for name in _LOOKS},
                         where=users.c.seen_at <= statement.excluded.seen_at,
                     ),
                     rows,
