@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -72,6 +73,19 @@ async def test_an_append_is_read_back_with_everything_that_was_said_of_it(log: U
     assert Entry(first.update, first.user_id, first.connection, first.client, first.origin) == entry
     assert (first.epoch, first.position, second.position, second.client) == (1, 1, 2, None)
     assert 0 <= second.at - first.at < 1
+
+
+async def test_when_many_documents_are_busy_commits_begin_further_apart(
+    log: UpdateLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule S10: so much later for each append of the last commit, up to a bound; after a pause at once."""
+    monkeypatch.setattr(update_log, "COMMIT_SECONDS_PER_ROOM", 0.1)
+    monkeypatch.setattr(update_log, "MAX_PAUSE_SECONDS", 0.3)
+    began = time.perf_counter()
+    await asyncio.gather(*(log.append(document(f"d{number}"), [change(b"1")]) for number in range(9)))
+    await log.append(document("d0"), [change(b"2")])
+    assert time.perf_counter() - began >= 0.3
+    assert [await everything(log, document(f"d{number}")) for number in (0, 8)] == [[b"1", b"2"], [b"1"]]
 
 
 async def test_positions_are_gapless_whichever_node_appends(two_logs: tuple[UpdateLog, UpdateLog]) -> None:
