@@ -1,7 +1,8 @@
 """Awareness of one room: who is there and where, bound to connections, one merged frame per tick, never logged.
 
 Pure: frames and times in, frames out. A client id belongs to the connection that announced it; its clock towards peers
-is ours, so that who comes back is seen at once, and a removal is always newer than what it removes.
+is ours, so that who comes back is seen at once, and a removal is always newer than what it removes. Clients remember
+clocks over cuts and restarts, and take nothing that is not above: so they are raised then, and the owner's with them.
 
 Source: docs/protocol.md, P1 to P10.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -30,6 +31,11 @@ MAX_FRAME_ENTRIES: Final = 10_000
 MAX_GONE: Final = 10_000
 """Client ids that are remembered after they left, for their clocks."""
 FORGET_SECONDS: Final = 24 * 3600.0
+CLOCKS_PER_SECOND: Final = 4
+CLOCKS_SINCE: Final = 1_735_689_600
+"""The year 2025: what is raised, is raised to the time since then, which every node and every later start agree on."""
+AHEAD: Final = 50
+"""How far an owner's clock is raised above ours: what it says meanwhile stays below."""
 
 
 class MalformedPresence(InvalidUpdate):
@@ -50,7 +56,9 @@ class Tick:
     own: bytes | None
     """The part of this node's connections, for the other nodes; None when only others' people changed."""
     exceptions: dict[str, bytes | None]
-    """Connections that get another frame, or none: a client never hears a clock of its own id above its own."""
+    """Connections that get another frame, or none: of its own id a client hears at most that it is to say it again."""
+    asks: bool
+    """The other nodes have to say again who is with them, as to a node that asks (P11)."""
 
 
 class _Client:
@@ -62,10 +70,12 @@ class _Client:
         "id",
         "last",
         "left_here",
+        "parted_at",
         "raw",
         "source",
         "source_clock",
         "state",
+        "told_at",
         "user",
         "user_id",
     )
@@ -90,6 +100,10 @@ class _Client:
         """The last person it belonged to, as far as it was looked at."""
         self.ended_at = 0
         """When it was last taken back, as the number of ends."""
+        self.told_at = 0
+        """When its clock last rose for everybody, as the number of partings."""
+        self.parted_at = 0
+        """When its source ended: it was told of others until then."""
         self.left_here = False
         """It left this node since the last tick: the others have to hear of it from us."""
 
@@ -138,6 +152,10 @@ class Presence:
         """Connections that have not announced an id yet, and their persons."""
         self._owed: dict[str, set[int]] = {}
         """Of these, ids of the same person that were left out for them: one of them may be the joiner itself."""
+        self._partings = 0
+        """How many connections ended; orders them and what was told."""
+        self._returned: dict[str, int] = {}
+        """Connections whose client is back, and when it parted: clocks from before it has heard already (P11)."""
 
     def __len__(self) -> int:
         """Clients that are there."""
@@ -169,9 +187,9 @@ class Presence:
                     self._max_state_bytes,
                     f"A presence may have {self._max_state_bytes} bytes; this one has {len(state)}.",
                 )
-            client = self._bind(connection_id, user, client_id, now)
+            client = self._bind(connection_id, user, client_id, clock, now)
             client.source_clock = clock
-            client.clock = clock if clock > client.clock else client.clock + 1
+            self._advance(client, clock)
             client.raw = state
             if state is None:
                 client.state = None
@@ -186,6 +204,7 @@ class Presence:
         self._came.pop(connection_id, None)
         self._joining.pop(connection_id, None)
         self._lost.pop(connection_id, None)
+        self._returned.pop(connection_id, None)
         client_id = self._bound.pop(connection_id, None)
         if client_id is None:
             return False
@@ -217,6 +236,12 @@ class Presence:
             else:
                 # Of what a connection of ours said, nodes know the clocks that we sent; so a late word is not above.
                 known = client.clock if isinstance(client.source or client.last, str) else client.source_clock
+                if state is None and isinstance(client.source, str) and client.is_there and clock >= client.clock:
+                    # It left there and is here: what is told of it here has to be above its removal.
+                    client.clock = clock + 1
+                    self._dirty[client_id] = None
+                    told = True
+                    continue
                 if state is None or clock <= known:
                     continue
                 self._lose(client)
@@ -224,12 +249,13 @@ class Presence:
                 client.user = None
                 self._gone.pop(client_id, None)
             client.source_clock = clock
-            client.clock = clock if clock > client.clock else client.clock + 1
+            self._advance(client, clock)
             client.owner()
             client.state, client.raw = state, None
             self._dirty[client_id] = None
             if state is None:
                 client.last, client.source = node, None
+                self._part(client)
                 self._gone[client_id] = now
                 self._mark_end(client)
             told = True
@@ -256,6 +282,7 @@ class Presence:
             self._dirty.pop(forgotten, None)
         if not self._dirty:
             return None
+        again, asks = self._raised_for_returned(now)
         entries: dict[int, bytes] = {}
         own: list[bytes] = []
         for client_id in self._dirty:
@@ -265,18 +292,57 @@ class Presence:
                 own.append(entry)
             client.left_here = False
         exceptions: dict[str, bytes | None] = {}
-        for connection_id, left_out in self._left_out().items():
+        for connection_id, left_out in self._left_out(again).items():
             mine = [entry for client_id, entry in entries.items() if client_id not in left_out]
             if connection_id in self._bound:
-                owed = self._owed.pop(connection_id, set()) - entries.keys() - left_out
-                mine += [self._entry(self._clients[client_id]) for client_id in owed if client_id in self._clients]
+                owed = self._owed.pop(connection_id, set()) | again.pop(connection_id, set())
+                mine += [
+                    self._entry(self._clients[client_id])
+                    for client_id in owed - entries.keys() - left_out
+                    if client_id in self._clients
+                ]
+                own_client = self._clients[self._bound[connection_id]]
+                if own_client.is_there and own_client.clock > own_client.source_clock:
+                    mine.append(_removal(own_client.id, max(own_client.clock, _clock_at(now)) + AHEAD))
             exceptions[connection_id] = _frame(mine) if mine else None
         self._dirty.clear()
-        return Tick(_frame(entries.values()), _frame(own) if own else None, exceptions)
+        return Tick(_frame(entries.values()), _frame(own) if own else None, exceptions, asks)
 
-    def _left_out(self) -> dict[str, set[int]]:
+    def _raised_for_returned(self, now: float) -> tuple[dict[str, set[int]], bool]:
+        """Raise what those who are back have heard before they left.
+
+        Returns:
+            connection → the ids to tell it again; and whether some are with other nodes, which raise them when asked.
+        """
+        again: dict[str, set[int]] = {}
+        asks = False
+        for connection_id, parted_at in self._returned.items():
+            own = self._bound.get(connection_id)
+            if own is None:
+                continue
+            heard = [
+                client
+                for client in self._clients.values()
+                if client.is_there and client.id != own and client.told_at < parted_at
+            ]
+            again[connection_id] = {client.id for client in heard if isinstance(client.source, str)}
+            asks = asks or len(heard) > len(again[connection_id])
+        self._returned.clear()
+        self._raise(set().union(*again.values()), now)
+        return again, asks
+
+    def _raise(self, client_ids: Iterable[int], now: float) -> None:
+        for client_id in client_ids:
+            client = self._clients[client_id]
+            client.clock = max(client.clock + 1, _clock_at(now))
+
+    def _left_out(self, again: Mapping[str, set[int]]) -> dict[str, set[int]]:
         """Connections that do not get the shared frame of a tick, and what theirs leaves out."""
-        left_out: dict[str, set[int]] = {}
+        left_out: dict[str, set[int]] = {connection_id: {self._bound[connection_id]} for connection_id in again}
+        for client_id in set().union(*again.values()):  # raised for somebody: its owner is told to follow
+            source = self._clients[client_id].source
+            if isinstance(source, str):
+                left_out.setdefault(source, set()).add(client_id)
         changed = [self._clients[client_id] for client_id in self._dirty]
         for client in changed:
             if isinstance(client.source, str) and client.clock != client.source_clock:
@@ -317,14 +383,15 @@ class Presence:
         entries = [self._entry(client) for client in there]
         return _frame(entries) if entries else None
 
-    def own_states(self) -> bytes | None:
-        """Everybody who is connected here, for a node that asks; None: nobody is."""
-        entries = [
-            self._entry(client)
-            for client in self._clients.values()
-            if isinstance(client.source, str) and client.is_there
-        ]
-        return _frame(entries) if entries else None
+    def own_states(self, now: float) -> bytes | None:
+        """Everybody who is connected here, for a node that asks, at raised clocks; None: nobody is.
+
+        Whoever comes to that node may remember them, so what it is told has to be above. Here they follow in a tick.
+        """
+        own = [client for client in self._clients.values() if isinstance(client.source, str) and client.is_there]
+        self._raise([client.id for client in own], now)
+        self._dirty.update(dict.fromkeys(client.id for client in own))
+        return _frame(self._entry(client) for client in own) if own else None
 
     def _may_bind(self, connection_id: str, user: User, client_id: int, clock: int) -> bool:
         """Whether a connection that announces a state for *client_id* becomes its owner."""
@@ -349,13 +416,19 @@ class Presence:
         # that only repeats never does.
         return (own is None and lost is None) or clock > client.clock
 
-    def _bind(self, connection_id: str, user: User, client_id: int, now: float) -> _Client:
+    def _bind(self, connection_id: str, user: User, client_id: int, clock: int, now: float) -> _Client:
         before = self._bound.get(connection_id)
         client = self._clients.get(client_id)
-        if client is None:
-            client = self._clients[client_id] = _Client(client_id)
-        if before == client_id:
+        if before == client_id and client is not None:
             return client
+        if client is None:
+            client = self._clients[client_id] = _new(client_id, clock, now)
+        else:
+            if not isinstance(client.source, str):
+                client.clock = max(client.clock + 1, _clock_at(now))  # above its removal by another node, too
+            # Elsewhere it may have heard other clocks than were told here, and as long as it is there it still does.
+            was_here = client.source is None and isinstance(client.last, str)
+            self._returned[connection_id] = client.parted_at if was_here else self._partings + 1
         if before is not None:
             withdrawn = self._clients[before]
             withdrawn.last, withdrawn.source, withdrawn.left_here = connection_id, None, True
@@ -375,17 +448,27 @@ class Presence:
             self._bound.pop(client.source, None)
             self._lost[client.source] = client.id
 
+    def _advance(self, client: _Client, clock: int) -> None:
+        """The next clock towards peers, from the one that came (P6)."""
+        client.clock = clock if clock > client.clock else client.clock + 1
+        client.told_at = self._partings
+
     def _end(self, client: _Client, now: float) -> bool:
         client.owner()
         was_there = client.is_there
         client.last = client.source
         client.source = client.user = client.state = client.raw = None
+        self._part(client)
         self._gone[client.id] = now
         if was_there:
             self._mark_end(client)
             client.clock += 1
             self._dirty[client.id] = None
         return was_there
+
+    def _part(self, client: _Client) -> None:
+        self._partings += 1
+        client.parted_at = self._partings
 
     def _mark_end(self, client: _Client) -> None:
         self._ends += 1
@@ -421,6 +504,26 @@ class Presence:
                 return json.dumps(value, allow_nan=False).encode()
             except (ValueError, RecursionError):
                 return None
+
+
+def _clock_at(now: float) -> int:
+    """A clock that is above those of earlier times, here and on every other node."""
+    return max(0, int((now - CLOCKS_SINCE) * CLOCKS_PER_SECOND))
+
+
+def _new(client_id: int, clock: int, now: float) -> _Client:
+    """A client that was never heard of here: others may remember it, from before a restart or from another node."""
+    client = _Client(client_id)
+    client.clock = max(clock + 1, _clock_at(now))  # it, and the removal that may have followed it
+    return client
+
+
+def _removal(client_id: int, clock: int) -> bytes:
+    """An entry that takes a state away; for its owner the word to come again with a clock above (y-protocols)."""
+    out = bytearray()
+    write_varuint(out, client_id)
+    write_varuint(out, clock)
+    return bytes(out + b"\x04null")
 
 
 def _object(raw: bytes) -> dict[str, Any] | None:

@@ -535,9 +535,10 @@ class Room:
                 if self.presence.heard_from_node(node, frame, time.time()):
                     self._arm_presence()
             case replication.HeardQuestion():
-                states = self.presence.own_states()
+                states = self.presence.own_states(time.time())
                 if states is not None and self._bus is not None:
                     self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, states))
+                    self._arm_presence()
             case replication.HeardDeleted():
                 self.delete()
             case replication.HeardSaid(_, data):
@@ -636,6 +637,8 @@ class Room:
         )
         if tick.own is not None and self._bus is not None:
             self._bus.publish(replication.channel(self.key), replication.encode_presence(self._node, tick.own))
+        if tick.asks and self._bus is not None:
+            self._bus.publish(replication.channel(self.key), replication.encode_question(self._node))
 
     def say(self, peer: Peer, data: bytes) -> None:
         """Hand on what *peer* says to everybody else here and on other nodes; nothing of it is kept (RULE F12)."""

@@ -208,3 +208,34 @@ async def test_three_providers_and_a_studio_page_end_with_the_same_document(
         await page.sees("window.luneo.state() === 'saved'")
         await eventually(page_agrees, "the page, the three and what is stored, after a restart", within=20, every=0.2)
         assert (await yjs_reads((await studio.stored()).rows))["digest"] == await equal(people)
+
+
+async def everybody_sees_everybody(people: dict[str, Designers], within: float) -> None:
+    clients = {name: (await process.report(name))["client"] for name, process in people.items()}
+    for name, process in people.items():
+        for other, client in clients.items():
+            await process.sees(name, client, key="name", value=other, within=within)
+
+
+async def test_after_a_cut_and_after_a_kill_everybody_sees_everybody_at_once(
+    studio: Studio, people: dict[str, Designers]
+) -> None:
+    """RULE P11: nobody moves; a provider knows the clocks of the others, and takes nothing that is not above them."""
+    for name, process in people.items():
+        await process.do("presence", name=name, state={"name": name})
+    await everybody_sees_everybody(people, within=5)
+    for _ in range(3):
+        await people["ada"].do("cut", names=["ada"])
+        await people["ada"].ready("ada")
+        await everybody_sees_everybody(people, within=1.5)
+    for _ in range(3):
+        for name, process in people.items():
+            await process.do("cut", names=[name])
+        for name, process in people.items():
+            await process.ready(name)
+        await everybody_sees_everybody(people, within=1.5)
+    for _ in range(3):
+        await studio.restart()
+        for name, process in people.items():
+            await process.ready(name)
+        await everybody_sees_everybody(people, within=1.5)

@@ -14,6 +14,7 @@ import pytest
 
 from realtime.protocols import hocuspocus as module
 from realtime.protocols.connection import SocketLimits
+from rooms.inspection import read_varuint
 from rooms.permissions import User
 from storage.keys import DesignId, DocumentKey, Position, UserId
 from tests.harness.live_server import BRAND, Server, live_server
@@ -69,14 +70,13 @@ def presence(client: int, clock: int, state: object) -> bytes:
 
 
 def states_of(data: bytes) -> dict[int, Any]:
-    """Of an awareness update with small numbers."""
+    """Client id → state of an awareness update."""
     found: dict[int, Any] = {}
-    at = 1
-    for _ in range(data[0]):
-        client, _clock, length = data[at : at + 3]
-        at += 3
-        if length > 127:
-            length, at = length & 127 | data[at] << 7, at + 1
+    count, at = read_varuint(data, 0)
+    for _ in range(count):
+        client, at = read_varuint(data, at)
+        _clock, at = read_varuint(data, at)
+        length, at = read_varuint(data, at)
         found[client] = json.loads(data[at : at + length])
         at += length
     return found

@@ -11,7 +11,7 @@ import pytest
 from rooms.errors import LimitExceeded
 from rooms.inspection import write_varuint
 from rooms.permissions import Role, User
-from rooms.presence import MAX_CLOCK, MAX_FRAME_ENTRIES, MalformedPresence, Presence
+from rooms.presence import AHEAD, MAX_CLOCK, MAX_FRAME_ENTRIES, MalformedPresence, Presence
 from storage.keys import BrandId, UserId
 from tests.harness.budget import SEED, budget, write_table
 from tests.harness.lib0 import Reader
@@ -61,7 +61,7 @@ def test_a_state_is_told_once_with_the_true_identity() -> None:
     state = {"cursor": [1, 2], "user": {"id": "ben", "name": "Ben", "color": "#fff", "mood": "x"}}
     assert presence.heard("a", ADA, frame((7, 3, state)), 0)
     assert told(presence) == {
-        7: (3, {"cursor": [1, 2], "user": {"id": "ada", "name": "Ada", "color": "#aa0000", "mood": "x"}})
+        7: (5, {"cursor": [1, 2], "user": {"id": "ada", "name": "Ada", "color": "#aa0000", "mood": "x"}})
     }
     assert presence.tick(0) is None
 
@@ -81,7 +81,7 @@ def test_what_is_no_object_counts_as_null(state: bytes) -> None:
     presence.heard("b", BEN, frame((9, 1, {})), 0)
     told(presence)
     presence.heard("a", ADA, frame((7, 2, state)), 0)
-    assert told(presence) == {7: (2, None)}
+    assert told(presence) == {7: (4, None)}
     assert set(entries(presence.states())) == {9}
 
 
@@ -97,7 +97,7 @@ def test_only_the_newest_state_of_a_tick_is_told() -> None:
     presence = Presence()
     for n in range(1, 50):
         presence.heard("a", ADA, frame((7, n, {"n": n})), 0)
-    assert told(presence)[7] == (49, {"n": 49, "user": {"id": "ada", "color": "#aa0000"}})
+    assert told(presence)[7] == (51, {"n": 49, "user": {"id": "ada", "color": "#aa0000"}})
 
 
 def test_other_ids_are_ignored_and_not_punished() -> None:
@@ -135,12 +135,12 @@ def test_a_guest_without_a_cookie_comes_back_with_its_id() -> None:
     presence.left("a", 0)
     told(presence)
     assert presence.heard("b", BEN, frame((7, 5, {"n": 1})), 0)
-    assert told(presence)[7][0] == 7
+    assert told(presence)[7][0] == 10
     assert not presence.heard("c", ADA, frame((7, 5, {"n": 1})), 0)
     presence.left("b", 0)
     told(presence)
     assert not presence.heard("c", ADA, frame((7, 5, None)), 0)
-    assert presence.heard("c", ADA, frame((7, 8, {"n": 1})), 0)
+    assert presence.heard("c", ADA, frame((7, 11, {"n": 1})), 0)
 
 
 def test_a_repetition_costs_nothing_outgoing() -> None:
@@ -152,32 +152,86 @@ def test_a_repetition_costs_nothing_outgoing() -> None:
         assert not presence.heard("a", ADA, frame((7, clock, {"n": 2})), 0)
     assert presence.tick(0) is None
     assert presence.heard("a", ADA, frame((7, 5, None)), 0)
-    assert told(presence) == {7: (6, None)}
+    assert told(presence) == {7: (8, None)}
     assert not presence.heard("a", ADA, frame((7, 5, None)), 0)
     assert presence.tick(0) is None
 
 
-def test_who_comes_back_is_seen_at_once_and_does_not_hear_itself() -> None:
-    """Rules P6, P7, P9: after its removal, with the clock that it had."""
+def test_who_comes_back_is_seen_at_once_and_does_not_hear_its_state() -> None:
+    """Rules P6, P7, P9, P11: after its removal, with the clock that it had; it is told to say its own again, above."""
     presence = Presence()
     presence.heard("a", ADA, frame((7, 5, {"n": 1})), 0)
     presence.heard("b", BEN, frame((8, 1, {})), 0)
-    told(presence)
+    before = told(presence)
     assert presence.left("a", 0)
-    assert told(presence) == {7: (6, None)}
+    gone = told(presence)
+    assert gone[7][0] > before[7][0]
+    assert gone[7][1] is None
     assert not presence.left("a", 0)
     presence.heard("a2", ADA, frame((7, 5, {"n": 1})), 0)
-    presence.heard("b", BEN, frame((8, 2, {})), 0)
+    presence.heard("b", BEN, frame((8, 60, {})), 0)
     tick = presence.tick(0)
     assert tick is not None
-    assert entries(tick.frame)[7][0] == 7
+    back = entries(tick.frame)[7]
+    assert back[0] > gone[7][0]
     assert set(tick.exceptions) == {"a2"}
-    assert set(entries(tick.exceptions["a2"])) == {8}
-    presence.heard("a2", ADA, frame((7, 6, {"n": 2})), 0)
+    own = entries(tick.exceptions["a2"])
+    assert set(own) == {7, 8}
+    assert own[7] == (back[0] + AHEAD, None)
+    assert presence.heard("a2", ADA, frame((7, own[7][0] + 1, {"n": 1})), 0)  # as y-protocols does
     tick = presence.tick(0)
     assert tick is not None
-    assert entries(tick.frame)[7][0] == 8
-    assert tick.exceptions == {"a2": None}
+    assert entries(tick.frame)[7][0] == own[7][0] + 1
+    assert tick.exceptions == {}
+
+
+def test_who_comes_back_is_told_again_of_those_who_did_not_move_meanwhile() -> None:
+    """Rule P11: it remembers their clocks, and takes nothing that is not above; they are told to follow."""
+    presence = Presence()
+    for n, name in enumerate(("a", "b", "c")):
+        presence.heard(name, User(UserId(name), name, BrandId("acme"), Role.EDITOR), frame((n, 70, {"n": 1})), 0)
+    told(presence)
+    for n, name in enumerate(("a", "b", "c")):
+        user = User(UserId(name), name, BrandId("acme"), Role.EDITOR)
+        presence.heard(name, user, frame((n, 71 + AHEAD, {"n": 1})), 0)  # each followed
+    before = told(presence)
+    presence.left("a", 0)
+    told(presence)
+    cleo = User(UserId("c"), "c", BrandId("acme"), Role.EDITOR)
+    presence.heard("c", cleo, frame((2, 200, {"n": 2})), 0)
+    moved = told(presence)
+    presence.heard("a2", User(UserId("a"), "a", BrandId("acme"), Role.EDITOR), frame((0, 71 + AHEAD, {"n": 1})), 0)
+    tick = presence.tick(0)
+    assert tick is not None
+    assert set(entries(tick.frame)) == {0}
+    again = entries(tick.exceptions["a2"])
+    assert again.pop(0)[1] is None  # its own, which it is to say again
+    assert set(again) == {1}, "who moved since was heard of in the answer to the join"
+    assert again[1][0] > before[1][0]
+    assert again[1][1] == before[1][1]
+    assert moved[2][0] == 200
+    assert entries(tick.exceptions["b"])[1] == (again[1][0] + AHEAD, None)
+    assert not tick.asks
+
+
+def test_clocks_are_above_those_of_before_a_restart() -> None:
+    """Rule P11: of a client that was at rest, of one that moved fast, and of one of another node that is asked."""
+    now = 1_800_000_000.0
+    for clock in (0, 5, 900_000_000):
+        first = Presence()
+        first.heard("a", ADA, frame((7, clock, {})), now)
+        tick = first.tick(now)
+        assert tick is not None
+        remembered = entries(tick.frame)[7][0]
+        assert clock < remembered <= MAX_CLOCK
+        own = entries(tick.exceptions["a"])[7][0] + 1
+        second = Presence()
+        second.heard("a2", ADA, frame((7, own, {})), now + 1)
+        tick = second.tick(now + 1)
+        assert tick is not None
+        assert entries(tick.frame)[7][0] > own > remembered
+        told_again = entries(second.own_states(now + 1))[7][0]
+        assert told_again > entries(tick.frame)[7][0]
 
 
 def test_a_new_connection_takes_over_from_the_old() -> None:
@@ -186,7 +240,7 @@ def test_a_new_connection_takes_over_from_the_old() -> None:
     presence.heard("old", ADA, frame((7, 5, {"n": 1})), 0)
     told(presence)
     assert presence.heard("new", ADA, frame((7, 5, {"n": 1})), 0)
-    assert told(presence)[7][0] == 6
+    assert told(presence)[7][0] == 8
     assert not presence.left("old", 0)
     assert presence.heard("new", ADA, frame((7, 6, {"n": 2})), 0)
     assert told(presence)[7][1]["n"] == 2
@@ -201,7 +255,7 @@ def test_a_tab_that_only_repeats_gives_the_id_back() -> None:
     told(presence)
     assert not presence.heard("tab", ADA, frame((7, 5, {"n": 1})), 0)
     assert not presence.heard("tab", ADA, frame((7, 6, {"n": 2})), 0)
-    assert presence.heard("tab", ADA, frame((7, 7, {"n": 2})), 0)
+    assert presence.heard("tab", ADA, frame((7, 9, {"n": 2})), 0)
     assert told(presence)[7][1]["n"] == 2
     assert not presence.left("other", 0)
     assert set(entries(presence.states())) == {7}
@@ -227,14 +281,14 @@ def test_a_connection_has_one_id_and_another_once_it_withdrew() -> None:
     assert presence.heard("a", ADA, frame((8, 1, {})), 0)
     assert {client: state is not None for client, (_, state) in told(presence).items()} == {7: False, 8: True}
     presence.left("a", 0)
-    assert told(presence) == {8: (2, None)}
+    assert told(presence) == {8: (4, None)}
 
 
-def test_a_first_clock_of_zero_is_told_as_one() -> None:
+def test_a_first_clock_of_zero_is_told_above() -> None:
     """Rule P6: peers never take an unknown client's clock of 0."""
     presence = Presence()
     presence.heard("a", ADA, frame((7, 0, {})), 0)
-    assert told(presence)[7][0] == 1
+    assert told(presence)[7][0] > 0
 
 
 @pytest.mark.parametrize(
@@ -272,12 +326,14 @@ def test_people_of_other_nodes_come_and_go() -> None:
     presence = Presence()
     remote = {"n": 1, "user": {"id": "ben"}}
     presence.heard("a", ADA, frame((7, 1, {})), 0)
+    told(presence)
+    presence.heard("a", ADA, frame((7, 90, {})), 0)
     assert presence.heard_from_node(NODE, frame((8, 4, remote)), 0)
     tick = presence.tick(0)
     assert tick is not None
     assert entries(tick.frame)[8] == (4, remote)
     assert tick.own is not None
-    assert set(entries(tick.own)) == set(entries(presence.own_states())) == {7}
+    assert set(entries(tick.own)) == {7}
     assert not presence.heard_from_node(NODE, frame((8, 4, remote)), 0)
     assert not presence.heard_from_node(b"another", frame((8, 5, None)), 0)
     assert presence.heard_from_node(NODE, frame((8, 5, None)), 0)
@@ -314,7 +370,7 @@ def test_a_client_that_went_to_another_node_is_not_taken_away_by_its_old_connect
     assert tick is not None
     assert tick.own is not None
     assert here.heard_from_node(b"there", tick.own, 0)
-    assert told(here)[7][0] == 6
+    assert told(here)[7][0] == 9
     assert not here.left("old", 0)
     assert set(entries(here.states())) == set(entries(there.states())) == {7}
 
@@ -327,8 +383,8 @@ def test_a_late_word_of_a_node_brings_nobody_back() -> None:
     assert presence.heard("a", ADA, frame((7, 8, {"n": 2})), 0)
     presence.left("a", 0)
     assert not presence.heard_from_node(NODE, frame((7, 9, ada)), 0)
-    assert told(presence) == {7: (10, None)}
-    assert presence.heard_from_node(NODE, frame((7, 11, ada)), 0)
+    assert told(presence) == {7: (11, None)}
+    assert presence.heard_from_node(NODE, frame((7, 12, ada)), 0)
 
 
 def test_a_client_whose_id_another_node_took_does_not_hear_it() -> None:
@@ -342,7 +398,7 @@ def test_a_client_whose_id_another_node_took_does_not_hear_it() -> None:
     assert tick.exceptions == {"a": None}
     presence.heard_from_node(NODE, frame((7, 9, None)), 0)
     assert presence.heard("a", ADA, frame((7, 6, {"n": 3})), 0)
-    assert told(presence)[7] == (10, {"n": 3, "user": {"id": "ada", "color": "#aa0000"}})
+    assert told(presence)[7] == (11, {"n": 3, "user": {"id": "ada", "color": "#aa0000"}})
 
 
 def test_a_client_whose_id_another_node_took_does_not_take_its_neighbours_by_repeating_them() -> None:
@@ -362,7 +418,7 @@ def test_a_client_whose_id_another_node_took_does_not_take_its_neighbours_by_rep
     told(presence)
     assert not presence.heard("tab", ADA, frame((9, 5, {"n": 1})), 0)
     assert presence.heard("tab", ADA, frame((7, 10, {"n": 2})), 0)
-    assert told(presence) == {7: (10, {"n": 2, "user": {"id": "ada", "color": "#aa0000"}})}
+    assert told(presence) == {7: (11, {"n": 2, "user": {"id": "ada", "color": "#aa0000"}})}
 
 
 def test_an_id_that_went_through_several_hands_is_told_to_none_of_them() -> None:
@@ -390,7 +446,9 @@ def test_who_joins_does_not_hear_an_older_self() -> None:
     presence.heard("new", ADA, frame((7, 5, {"n": 1})), 0)
     tick = presence.tick(0)
     assert tick is not None
-    assert entries(tick.exceptions["new"]) == {9: entries(presence.states())[9]}
+    heard = entries(tick.exceptions["new"])
+    assert heard.pop(7)[1] is None
+    assert heard == {client: entries(presence.states())[client] for client in (8, 9)}
 
 
 def test_who_left_is_forgotten_in_the_end() -> None:
@@ -427,6 +485,7 @@ class Life:
         self.clocks: dict[str, dict[int, int]] = {}
         self.number = 0
         self.outgoing = 0
+        self.now = 1_800_000_000.0
         for name in self.people:
             yjs.ask("aware", name=name, client=self.client[name])
 
@@ -440,7 +499,7 @@ class Life:
         connection = self.connection[name]
         frames, self.queued[name] = self.queued[name], []
         for data in oracle.decode(frames):
-            self.nodes[self.at[connection]].heard(connection, self.user[name], data, 0)
+            self.nodes[self.at[connection]].heard(connection, self.user[name], data, self.now)
 
     def deliver(self, name: str, data: bytes | None) -> None:
         if data is None:
@@ -451,7 +510,7 @@ class Life:
             self.outgoing += 1
             known = clocks.get(client, -1)
             # What a joiner was given may come once more in the next tick; never anything older.
-            assert clock >= known, f"{self.about}: an older clock"
+            assert clock >= known, f"{self.about}: {name} was told an older clock of {client}, {clock} after {known}"
             clocks[client] = clock
         before = self.yjs.ask("sees", name=name)["local"]
         self.yjs.ask("hear", name=name, frame=oracle.encode([data])[0])
@@ -460,6 +519,11 @@ class Life:
 
     def connect(self, name: str) -> None:
         self.number += 1
+        if (
+            self.local[name] is None
+        ):  # who never says its id is not known when it is back: it sees others when they renew
+            self.local[name] = {"n": self.number}
+            self.say(name, self.yjs.ask("set_state", name=name, state=self.local[name])["frames"])
         connection = self.connection[name] = f"{name}-{self.number}"
         self.at[connection] = self.rng.randrange(len(self.nodes))
         self.clocks[connection] = {}
@@ -475,15 +539,24 @@ class Life:
             self.deliver(name, node.states(connection, self.user[name].id))
 
     def end(self, connection: str) -> None:
-        self.nodes[self.at[connection]].left(connection, 0)
+        self.nodes[self.at[connection]].left(connection, self.now)
+
+    def ask(self, index: int) -> None:
+        """A node asks the others who is with them; they answer at once, and what was on its way comes before."""
+        for other, node in enumerate(self.nodes):
+            states = node.own_states(self.now) if other != index else None
+            if states is not None:
+                self.bus[index].append((other, states))
 
     def tick(self, index: int) -> bool:
-        tick = self.nodes[index].tick(0)
+        tick = self.nodes[index].tick(self.now)
         if tick is None:
             return False
         for other, queue in enumerate(self.bus):
             if other != index and tick.own is not None:
                 queue.append((index, tick.own))
+        if tick.asks:
+            self.ask(index)
         for name, connection in list(self.connection.items()):
             if self.at[connection] == index and self.connection.get(name) == connection:
                 self.deliver(name, tick.exceptions.get(connection, tick.frame))
@@ -492,14 +565,15 @@ class Life:
     def hear_bus(self, index: int, most: int) -> bool:
         queue = self.bus[index]
         for sender, data in queue[:most]:
-            self.nodes[index].heard_from_node(b"node %d" % sender, data, 0)
+            self.nodes[index].heard_from_node(b"node %d" % sender, data, self.now)
         heard = bool(queue[:most])
         del queue[:most]
         return heard
 
     def step(self) -> None:
         name = self.rng.choice(self.people)
-        match self.rng.randrange(10):
+        self.now += 30
+        match self.rng.randrange(11):
             case 0 | 1 | 2:
                 self.number += 1
                 self.local[name] = None if self.rng.random() < 0.15 else {"n": self.number}
@@ -523,18 +597,21 @@ class Life:
                     self.end(self.dead.pop(self.rng.randrange(len(self.dead))))
             case 7:
                 self.hear_bus(self.rng.randrange(len(self.nodes)), self.rng.randint(1, 3))
+            case 8:
+                if self.rng.random() < 0.2:
+                    self.restart(self.rng.randrange(len(self.nodes)))
             case _:
                 self.tick(self.rng.randrange(len(self.nodes)))
 
     def settle(self) -> None:
-        """Everything arrives; then everybody renews, as y-protocols does every 15 s; it ends by itself.
+        """Everything arrives, and it ends by itself; on one node nobody has to renew anything (RULE P11).
 
-        Once: who was cut knows the clocks of the others, and takes nothing that is not above. On several nodes a few
-        times: who went to another may know a clock that was raised there and not here.
+        On several nodes everybody renews once, as y-protocols does every 15 s: a node that dies may not have told yet
+        who was with it, and so it is not known elsewhere that they are back.
         """
         while self.dead:
             self.end(self.dead.pop())
-        for renewal in range(2 if len(self.nodes) == 1 else 8):
+        for renewal in range(len(self.nodes)):
             if renewal:
                 for name in self.connection:
                     if self.local[name] is not None:
@@ -548,6 +625,24 @@ class Life:
             else:
                 pytest.fail(f"{self.about}: echoes never end")
 
+    def restart(self, index: int) -> None:
+        """A node is killed and begins anew: it remembers nothing, and its people have to come back."""
+        others = [node for node in range(len(self.nodes)) if node != index]
+        gone = [name for name, connection in self.connection.items() if self.at[connection] == index]
+        self.dead = [connection for connection in self.dead if self.at[connection] != index]
+        self.nodes[index] = Presence()
+        self.bus[index].clear()
+        for other in others:
+            self.bus[other] = [(sender, data) for sender, data in self.bus[other] if sender != index]
+            self.nodes[other].node_silent(b"node %d" % index, self.now)
+        self.ask(index)
+        for name in gone:
+            del self.connection[name]
+            self.queued[name].clear()
+            self.say(name, self.yjs.ask("cut", name=name)["frames"])
+            if self.rng.random() < 0.8:
+                self.connect(name)
+
     def check(self) -> None:
         there = {name for name in self.connection if self.local[name] is not None}
         for name in self.connection:
@@ -557,6 +652,8 @@ class Life:
                 if other == name or (self.local[name] is None and self.user[other] is self.user[name]):
                     continue  # who announces nothing may hear nothing of its own person
                 state = seen["states"].get(str(self.client[other]))
+                if self.local[name] is None and state is None:
+                    continue  # nor is it known that it is back: it sees the others when they renew
                 if other not in there:
                     assert state is None, f"{self.about}: {name} sees {other}, who is not there"
                     continue

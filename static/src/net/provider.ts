@@ -314,8 +314,10 @@ export class DocumentProvider {
     this.#options.onRefused?.(why);
   }
 
-  readonly #onLocalAwareness = (_change: unknown, origin: unknown): void => {
-    if (origin === this || this.#destroyed) return;
+  readonly #onLocalAwareness = ({ removed }: { removed: number[] }, origin: unknown): void => {
+    if (this.#destroyed) return;
+    // Of our own state the server says that it was taken away when it has to be said again at a higher clock (RULE P7).
+    if (origin === this && !removed.includes(this.doc.clientID)) return;
     if (this.#presenceTimer !== undefined) return;
     const wait = Math.max(0, this.#presenceSentAt + PRESENCE_INTERVAL_MS - Date.now());
     if (wait === 0) this.#sendPresence();
