@@ -104,7 +104,8 @@ def apply_each(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
 
     As in a room, what is partly known is cut first, and the vector is that of a document loaded from the keyframe: one
     that took the rows as they came loses count where a pair is split (RULE W7). What has a gap is never stored: of
-    that, only that it is taken without an error. The buffers are what was applied.
+    that, only that it is taken without an error, unless it also says something of clocks that are known: nobody ever
+    gets that. The buffers are what was applied.
     """
     base, updates = buffers[: arguments["base"]], buffers[arguments["base"] :]
     knowledge = Knowledge()
@@ -118,6 +119,10 @@ def apply_each(arguments: dict[str, Any], buffers: list[bytes]) -> Answer:
             document.apply_update(row)
         rest = update
         try:
+            if has_gap and knowledge.overlaps(inspect(update)):
+                results.append({"refused": "GAP, partly known"})
+                applied.append(engine.EMPTY_UPDATE)
+                continue
             if not has_gap and knowledge.overlaps(inspect(update)):
                 rest = cut(update, knowledge.vector)
                 inspection = inspect(rest)
