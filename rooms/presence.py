@@ -361,14 +361,23 @@ class Presence:
             left_out.setdefault(connection_id, {self._bound[connection_id]})
         return left_out
 
-    def states(self, connection_id: str | None = None, user_id: UserId | None = None) -> bytes | None:
+    def states(
+        self, connection_id: str | None = None, user_id: UserId | None = None, *, and_who_left: bool = False
+    ) -> bytes | None:
         """Everybody who is there, for a connection that joins; None: nobody is.
+
+        With *and_who_left*, for one that missed something, also that those are not there who left since it came.
 
         Given who joins, ids of the same person are left out, here and in ticks, until the connection has announced its
         own: one of them may be the joiner itself, back before its old connection ended, and its own state would be
         overwritten. And what it was never told it cannot repeat, so what it announces then is its own.
         """
         there = [client for client in self._clients.values() if client.is_there]
+        if connection_id is not None and and_who_left:
+            came = self._came.get(connection_id, 0)
+            there += [client for client in self._clients.values() if not client.is_there and client.ended_at > came]
+            lost = self._lost.get(connection_id)
+            there = [client for client in there if client.id != lost]
         if connection_id is not None:
             self._came.setdefault(connection_id, self._ends)
             own = self._bound.get(connection_id)

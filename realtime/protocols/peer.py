@@ -56,6 +56,7 @@ class DocumentPeer(abc.ABC):
         "_following",
         "_inbox_wait_seconds",
         "_metrics",
+        "_missed_presence",
         "_position",
         "_resuming",
         "dialect",
@@ -92,6 +93,7 @@ class DocumentPeer(abc.ABC):
         self._following = False
         self._position = Position(0)
         self._resuming = False
+        self._missed_presence = False
 
     # -- how a protocol says it ----------------------------------------------------------------------------------
 
@@ -249,7 +251,17 @@ class DocumentPeer(abc.ABC):
         frame = announced.frames.get(self.dialect)
         if frame is None:
             frame = announced.frames[self.dialect] = self.encode_presence(announced.data)
-        self.outbox.offer(frame)
+        if not self.outbox.offer(frame) and not self._missed_presence:
+            self._missed_presence = True
+            self._connection.background(self._tell_missed_presence())
+
+    async def _tell_missed_presence(self) -> None:
+        """Who is there, and who left, once the peer has read: what was dropped is not said again (RULE O2)."""
+        if await self.outbox.drained() and not self.ended:
+            self._missed_presence = False
+            states = self.room.presence.states(self.id, self.grant.user.id, and_who_left=True)
+            if states is not None:
+                self.outbox.write(self.encode_presence(states))
 
     def send_said(self, said: Said) -> None:
         """Most protocols have no words for it."""

@@ -13,6 +13,7 @@ import pycrdt
 import pytest
 
 from realtime.protocols.connection import SocketLimits
+from realtime.protocols.peer import DocumentPeer
 from rooms.errors import RoomError
 from rooms.permissions import ALLOWED, Grant, Role, User
 from storage.keys import DesignId, DocumentKey, Position, UserId
@@ -20,6 +21,7 @@ from tests.harness.live_server import BRAND, Server, live_server
 from tests.harness.processes import until
 from tests.harness.raw_socket import RawSocket, raw_socket
 from tests.harness.writer import Writer
+from tests.rooms.test_presence import entries, frame
 
 EMPTY = b"\x00\x00"
 ROOM = "/yjs|spring"
@@ -363,6 +365,45 @@ async def test_a_slow_reader_is_sent_the_log_again_in_place(server: Server) -> N
         assert theirs.value == mine.value
         behind = server.live.metrics.slow_peers.labels("behind")._value.get()
         assert behind >= 1
+
+
+async def test_a_slow_reader_hears_in_the_end_who_has_left(server: Server) -> None:
+    """Rules O2, P9: presence was dropped while it did not read; nobody stays on its screen who went meanwhile."""
+    server.live.sockets.outbox_limits = replace(server.live.sockets.outbox_limits, soft_bytes=50_000, low_bytes=10_000)
+    async with raw_socket(server.url) as ada, raw_socket(server.url) as slow:
+        await join(slow, "customer")
+        await slow.emit(ROOM, "awareness-update", frame((8, 1, {})))
+        async with raw_socket(server.url) as ben:
+            for socket, client in ((ada, 6), (ben, 7)):
+                await join(socket)
+                await socket.emit(ROOM, "awareness-update", frame((client, 1, {})))
+            there: dict[int, Any] = {}
+            while there.keys() != {6, 7}:
+                there |= entries((await slow.until("awareness-update")).data[1])
+                there.pop(8, None)
+            connection = slow.ws._response.connection
+            assert connection is not None
+            transport: Any = connection.transport
+            mine = Writer()
+            await sync(ada, mine)
+            await sync(slow, Writer())
+            transport.pause_reading()
+            (room,) = server.rooms.rooms
+            (behind,) = [peer for peer in room.peers if peer.grant.user.id == "user-customer"]
+            assert isinstance(behind, DocumentPeer)
+            number = 0
+            while not behind.outbox.congested:
+                number += 1
+                await ada.emit(ROOM, "sync-update", mine.set(f"k{number}", "x" * 90_000), number=number)
+                assert (await ada.acknowledged(number))[0]["ok"] is True
+        await until(lambda: len(room.presence) == 2, "ben is gone")
+        await ada.emit(ROOM, "awareness-update", frame((6, 2, {"n": 2})))
+        await until(lambda: b'"n":2' in (room.presence.states() or b""), "ada said more")
+        await asyncio.sleep(0.1)  # the tick, of which it hears nothing
+        transport.resume_reading()
+        while there[7][1] is not None or there[6][1].get("n") != 2:
+            there |= entries((await slow.until("awareness-update")).data[1])
+        assert 8 not in there or there[8][0] == 1
 
 
 async def test_whoever_passes_a_limit_of_the_schema_is_told_which_and_the_update_stays(server: Server) -> None:
