@@ -31,6 +31,8 @@ MAX_FRAME_ENTRIES: Final = 10_000
 MAX_GONE: Final = 10_000
 """Client ids that are remembered after they left, for their clocks."""
 FORGET_SECONDS: Final = 24 * 3600.0
+UNHEARD_SECONDS: Final = 45.0
+"""A client of another node renews its state every 15 s, as y-protocols does; peers forget it after 30."""
 CLOCKS_PER_SECOND: Final = 4
 CLOCKS_SINCE: Final = 1_735_689_600
 """The year 2025: what is raised, is raised to the time since then, which every node and every later start agree on."""
@@ -143,6 +145,8 @@ class Presence:
         self._lost: dict[str, int] = {}
         """Connection → the id that it had until another connection or node took it over: perhaps it is this client
         still. It is not new any more: of other ids it was told, and repeats them."""
+        self._remote: OrderedDict[int, float] = OrderedDict()
+        """Ids that another node told of, and when it last did, oldest first."""
         self._dirty: dict[int, None] = {}
         self._ends = 0
         """How many ids ended; orders ends and arrivals."""
@@ -253,6 +257,8 @@ class Presence:
             client.owner()
             client.state, client.raw = state, None
             self._dirty[client_id] = None
+            self._remote[client_id] = now
+            self._remote.move_to_end(client_id)
             if state is None:
                 client.last, client.source = node, None
                 self._part(client)
@@ -267,6 +273,20 @@ class Presence:
         for client in [client for client in self._clients.values() if client.source == node]:
             told = self._end(client, now) or told
             client.source_clock = -1  # should it come back, it is believed at once
+        return told
+
+    def expire(self, now: float) -> bool:
+        """Who was not heard of for long is gone: a node's word that somebody left may be lost (RULES B1, P8).
+
+        Returns whether there is something to tell.
+        """
+        told = False
+        while self._remote and now - next(iter(self._remote.values())) > UNHEARD_SECONDS:
+            client_id, _ = self._remote.popitem(last=False)
+            client = self._clients.get(client_id)
+            if client is not None and isinstance(client.source, bytes):
+                told = self._end(client, now) or told
+                client.source_clock = -1  # should it be heard of again, it is believed at once
         return told
 
     def tick(self, now: float) -> Tick | None:

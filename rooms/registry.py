@@ -293,6 +293,7 @@ class RoomRegistry:
         await asyncio.sleep(SWEEP_SECONDS)
         now = time.monotonic()
         for room in self.rooms:
+            room.expire_presence()
             if not len(room.peers) and now - room.emptied_at > self._limits.idle_seconds:
                 await self._close(room, "idle", "The design was closed.")
             for peer in room.peers:

@@ -553,6 +553,11 @@ class Room:
             if self.presence.node_silent(node, time.time()):
                 self._arm_presence()
 
+    def expire_presence(self) -> None:
+        """People of other nodes who are not heard of any more are gone."""
+        if self.presence.expire(time.time()):
+            self._arm_presence()
+
     async def _follow(self, relayed: Relayed) -> None:
         if relayed.epoch != self.epoch:
             raise Unavailable("The history of this design was cut meanwhile. Come back for the new one.")

@@ -11,7 +11,7 @@ import pytest
 from rooms.errors import LimitExceeded
 from rooms.inspection import write_varuint
 from rooms.permissions import Role, User
-from rooms.presence import AHEAD, MAX_CLOCK, MAX_FRAME_ENTRIES, MalformedPresence, Presence
+from rooms.presence import AHEAD, MAX_CLOCK, MAX_FRAME_ENTRIES, UNHEARD_SECONDS, MalformedPresence, Presence
 from storage.keys import BrandId, UserId
 from tests.harness.budget import SEED, budget, write_table
 from tests.harness.lib0 import Reader
@@ -354,6 +354,23 @@ def test_a_silent_node_takes_its_people_with_it_and_is_believed_when_it_is_back(
     assert not presence.node_silent(NODE, 0)
     assert presence.heard_from_node(NODE, frame((8, 4, {"n": 1}), (9, 1, {})), 0)
     assert told(presence) == {8: (6, {"n": 1}), 9: (3, {})}
+
+
+def test_people_of_other_nodes_who_are_not_heard_of_any_more_are_gone() -> None:
+    """Rules B1, P8: the word that 8 left was lost, its node lives; 9 renews; 10 has come here."""
+    presence = Presence()
+    presence.heard("a", ADA, frame((7, 1, {})), 0)
+    presence.heard_from_node(NODE, frame((8, 4, {}), (9, 1, {}), (10, 1, {"user": {"id": "ada"}})), 0)
+    presence.heard("b", ADA, frame((10, 1, {})), 0)
+    told(presence)
+    presence.heard_from_node(NODE, frame((9, 2, {})), 30)
+    told(presence)
+    assert not presence.expire(UNHEARD_SECONDS)
+    assert presence.expire(UNHEARD_SECONDS + 1)
+    assert told(presence) == {8: (5, None)}
+    assert set(entries(presence.states())) == {7, 9, 10}
+    assert presence.heard_from_node(NODE, frame((8, 4, {"n": 1})), 60)
+    assert told(presence) == {8: (6, {"n": 1})}
 
 
 def test_a_client_that_went_to_another_node_is_not_taken_away_by_its_old_connection() -> None:

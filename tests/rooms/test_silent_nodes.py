@@ -119,3 +119,20 @@ async def test_who_goes_on_talking_stays(node: Node) -> None:
         node.hear_people(clock)
         await asyncio.sleep(SILENT_SECONDS / 4)
         assert people(room) == {7}
+
+
+async def test_who_is_not_told_of_any_more_goes_though_the_node_lives(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule B1: the word that somebody left was lost on the bus."""
+    monkeypatch.setattr("rooms.registry.SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr("rooms.presence.UNHEARD_SECONDS", 0.5)
+    room = await node.rooms.open(KEY)
+    node.hear_people(1)
+    await until(lambda: people(room) == {7}, "seen")
+    for _ in range(40):
+        if not people(room):
+            break
+        node.hear_alive()
+        await asyncio.sleep(0.1)
+    assert not people(room)
