@@ -2,8 +2,8 @@
 
 Vectors and glyph outlines become SVG of our own making (paths only, never a reference) and are rasterised by resvg,
 many in one call; images are resampled by Pillow; layers go onto each other by source-over in 8-bit sRGB, in the
-order of painting.
-For worker processes only. Source: docs/protocol.md, C14 to C26; what a picture is of, C28.
+order of painting. Where a layer blends in another way, all are composed in floating point, by `blending.py`.
+For worker processes only. Source: docs/protocol.md, C14 to C26; what a picture is of, C28; how layers blend, C30.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import resvg_py
 from PIL import Image, ImageChops
@@ -24,7 +24,10 @@ from canvas import products
 from canvas.errors import InvalidRender, RenderTooLarge
 from canvas.fonts import FONTS, glyph_box, glyph_outline
 from canvas.geometry import ONE, half_up
-from canvas.schema import LIMITS
+from canvas.schema import DEFAULTS, LIMITS
+
+if TYPE_CHECKING:
+    from canvas.blending import Surface
 
 MICROMETRES_PER_INCH: Final = 25_400
 FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -38,6 +41,10 @@ DRAWING_WIDTH: Final = 1_200
 PNG_LEVEL: Final = 2
 """Little compression: a render is served once or twice, and encoding would take longer than drawing."""
 QUALITY: Final = 90
+BAND_PIXELS: Final = 1 << 22
+"""How much is composed in floating point at a time, all groups that lie in each other together: 16 bytes each."""
+KEPT_PIXELS: Final = 1 << 25
+"""How much of pictures at their final size is kept from band to band."""
 
 _PATH = re.compile(r"[MLCZ0-9 -]*")
 _PAINT = re.compile(r"none|#[0-9a-f]{8}")
@@ -185,12 +192,7 @@ class _Stack:
         self._batches: list[_Batch] = []
 
     def clip(self, bounds: Bounds | None) -> Box | None:
-        """Whole pixels on the surface, one more on each side; None if nothing of it is on the surface."""
-        if bounds is None:
-            return None
-        left, top = max(0, math.floor(bounds[0]) - 1), max(0, math.floor(bounds[1]) - 1)
-        right, bottom = min(self._size[0], math.ceil(bounds[2]) + 1), min(self._size[1], math.ceil(bounds[3]) + 1)
-        return (left, top, right, bottom) if right > left and bottom > top else None
+        return _clip(self._size, bounds)
 
     def add_vector(self, box: Box, svg: str) -> None:
         """Put a vector on top."""
@@ -218,6 +220,15 @@ class _Stack:
                 surface.alpha_composite(drawn, batch.box[:2])
 
 
+def _clip(size: tuple[int, int], bounds: Bounds | None) -> Box | None:
+    """Whole pixels on a surface, one more on each side; None if nothing of it is on the surface."""
+    if bounds is None:
+        return None
+    left, top = max(0, math.floor(bounds[0]) - 1), max(0, math.floor(bounds[1]) - 1)
+    right, bottom = min(size[0], math.ceil(bounds[2]) + 1), min(size[1], math.ceil(bounds[3]) + 1)
+    return (left, top, right, bottom) if right > left and bottom > top else None
+
+
 def _joint(one: Box, other: Box) -> Box:
     return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
 
@@ -242,6 +253,8 @@ class _Painter:
             raise InvalidRender("This is no scene.") from error
         self._images = images
         self._decoded: dict[str, Image.Image] = {}
+        self._shrunk: dict[tuple[Any, ...], Image.Image] = {}
+        self._room = 0
         self._uses = Counter(_assets(self._layers))
         self.missing: set[str] = set()
 
@@ -277,8 +290,53 @@ class _Painter:
 
     def _artwork(self, size: tuple[int, int], place: Affine) -> Image.Image:
         surface = Image.new("RGBA", size, "#00000000" if self._ground == "none" else self._ground)
-        self._onto(surface, self._layers, place)
+        if any(_blends(layer) for layer in self._layers):
+            self._blended(surface, place)
+        else:
+            self._onto(surface, self._layers, place)
         return surface
+
+    def _blended(self, surface: Image.Image, place: Affine) -> None:
+        """All layers on their ground, in floating point; in bands, since that takes memory."""
+        from canvas.blending import Surface  # with numpy, which most workers never need
+
+        wide, high = surface.size
+        band = max(1, BAND_PIXELS // max(_depth(layer) for layer in self._layers) // wide)
+        self._room = KEPT_PIXELS if band < high else 0
+        for top in range(0, high, band):
+            part = Surface((wide, min(band, high - top)), self._ground)
+            self._lay(part, self._layers, Affine(1, 0, 0, 1, 0, -top).after(place))
+            surface.paste(part.image(), (0, top))
+
+    def _lay(self, surface: Surface, layers: list[dict[str, Any]], place: Affine) -> None:
+        """Layers one by one; a group that fades or blends is a surface of its own first (C16, C30)."""
+        for layer in layers:
+            opacity, mode = layer["op"] / ONE, layer["bm"]
+            if opacity == 0:
+                continue
+            own = place.after(_matrix(layer["m"]))
+            if layer["t"] == "group" and opacity == 1 and mode == DEFAULTS["blend"]:
+                self._lay(surface, layer["layers"], own)
+                continue
+            bounds = _clip(surface.size, _bounds(layer, own))
+            if bounds is None:
+                continue
+            size, corner = (bounds[2] - bounds[0], bounds[3] - bounds[1]), bounds[:2]
+            if layer["t"] == "image":
+                drawn = None if layer["a"] is None else self._image(layer, own, 1, bounds)
+                if drawn is not None:
+                    surface.lay(mode, corner, drawn, opacity)
+            elif layer["t"] == "group":
+                inside = type(surface)(size)
+                self._lay(inside, layer["layers"], Affine(1, 0, 0, 1, -bounds[0], -bounds[1]).after(own))
+                surface.lay(mode, corner, inside, opacity)
+            elif len(inks := _inks(layer, own)) == 1:
+                surface.ink(mode, corner, _coverage(inks[0][0], bounds), inks[0][1], opacity)
+            elif inks:
+                inside = type(surface)(size)
+                for svg, paint in inks:
+                    inside.ink(DEFAULTS["blend"], (0, 0), _coverage(svg, bounds), paint, 1)
+                surface.lay(mode, corner, inside, opacity)
 
     def _onto(self, surface: Image.Image, layers: list[dict[str, Any]], place: Affine) -> None:
         stack = _Stack(surface.size)
@@ -323,13 +381,13 @@ class _Painter:
         # never above the picture's own pixels: what is enlarged is enlarged by the affine map, in the visible part only
         wide = max(1, min(half_up(across), math.ceil(crop[2] - crop[0])))
         high = max(1, min(half_up(down), math.ceil(crop[3] - crop[1])))
-        shrunk = source.resize((wide, high), Image.Resampling.LANCZOS, box=crop, reducing_gap=3.0).convert("RGBA")
+        shrunk = self._resized(layer["a"], source, crop, (wide, high))
         # from the shrunk picture (with a border of one repeated pixel) to the surface's pixels, and back
         to_box = Affine(width_um / wide, 0, 0, height_um / high, -width_um / wide, -height_um / high)
         back = Affine(1, 0, 0, 1, -bounds[0], -bounds[1]).after(own).after(to_box).inverse()
         if back is None:
             return None
-        drawn = _bordered(shrunk).transform(
+        drawn = shrunk.transform(
             (bounds[2] - bounds[0], bounds[3] - bounds[1]),
             Image.Transform.AFFINE,
             (back.a, back.c, back.e, back.b, back.d, back.f),
@@ -338,6 +396,18 @@ class _Painter:
         corners = [own.apply(x, y) for x, y in ((0, 0), (width_um, 0), (width_um, height_um), (0, height_um))]
         drawn.putalpha(_covered(drawn, corners, bounds).point(_faded(opacity)))
         return drawn
+
+    def _resized(self, asset: str, source: Image.Image, crop: tuple[float, ...], size: tuple[int, int]) -> Image.Image:
+        """A part of a picture at its final size, with a border; kept if it is likely to be asked for again."""
+        key = (asset, crop, size)
+        if key in self._shrunk:
+            return self._shrunk[key]
+        shrunk = source.resize(size, Image.Resampling.LANCZOS, box=crop, reducing_gap=3.0).convert("RGBA")  # type: ignore[arg-type]
+        bordered = _bordered(shrunk)
+        if size[0] * size[1] <= self._room:
+            self._room -= size[0] * size[1]
+            self._shrunk[key] = bordered
+        return bordered
 
     def _picture(self, asset: str, wide: int, high: int) -> Image.Image | None:
         """A stored picture, decoded once; a JPEG that is used once is read no larger than it is needed."""
@@ -368,6 +438,18 @@ def _assets(layers: list[dict[str, Any]]) -> list[str]:
         elif layer["t"] == "group":
             found += _assets(layer["layers"])
     return found
+
+
+def _blends(layer: dict[str, Any]) -> bool:
+    """Whether the layer, or one in it, is shown in another way than `normal`."""
+    if not layer["op"]:
+        return False
+    return layer["bm"] != DEFAULTS["blend"] or any(_blends(child) for child in layer.get("layers", ()))
+
+
+def _depth(layer: dict[str, Any]) -> int:
+    """How many surfaces the layer needs at a time, at most, with the one that it goes onto and one of its own."""
+    return 2 + max((_depth(child) - 1 for child in layer.get("layers", ())), default=0)
 
 
 def _matrix(m: list[int]) -> Affine:
@@ -465,32 +547,55 @@ def _vector(layer: dict[str, Any], own: Affine) -> str:
         case "group":
             inside = "".join(_vector(child, own.after(_matrix(child["m"]))) for child in layer["layers"] if child["op"])
             return f'<g opacity="{opacity:.6f}">{inside}</g>' if opacity < 1 and inside else inside
-        case "shape":
-            d = layer["d"]
-            if not _PATH.fullmatch(d):
-                raise InvalidRender("A scene's paths hold M, L, C, Z and integers.")
-            return _drawn_path(d, layer, own, opacity, 'stroke-linejoin="miter" stroke-miterlimit="4"')
-        case "text":
-            return _drawn_path(
-                _text_path(layer["runs"]), layer, own, opacity,
-                'stroke-linejoin="round" stroke-linecap="round" paint-order="stroke"',
-            )  # fmt: skip
-        case _:
+        case "image":
             return ""
+        case _:
+            return _drawn_path(layer, own, opacity)
 
 
-def _drawn_path(d: str, layer: dict[str, Any], own: Affine, opacity: float, joins: str) -> str:
+def _outline(layer: dict[str, Any]) -> tuple[str, str]:
+    """A shape's or text's path, and how its stroke is joined (C17)."""
+    if layer["t"] == "text":
+        return _text_path(layer["runs"]), 'stroke-linejoin="round" stroke-linecap="round"'
+    if not _PATH.fullmatch(layer["d"]):
+        raise InvalidRender("A scene's paths hold M, L, C, Z and integers.")
+    return layer["d"], 'stroke-linejoin="miter" stroke-miterlimit="4"'
+
+
+def _drawn_path(layer: dict[str, Any], own: Affine, opacity: float) -> str:
+    d, joins = _outline(layer)
     fill, stroke = _paint(layer["fill"]), layer["stroke"]
     if not d or (fill == "none" and stroke is None):
         return ""
     both = fill != "none" and stroke is not None
-    matrix = " ".join(f"{value:.9g}" for value in own)
-    out = f'<path transform="matrix({matrix})" d="{d}"{_ink("fill", fill, 1 if both else opacity)}'
+    out = f'<path transform="{_transform(own)}" d="{d}"{_ink("fill", fill, 1 if both else opacity)}'
     if stroke is not None:
-        out += (
-            f'{_ink("stroke", _paint(stroke["c"]), 1 if both else opacity)} stroke-width="{int(stroke["w"])}" {joins}'
-        )
+        order = ' paint-order="stroke"' if layer["t"] == "text" else ""
+        ink = _ink("stroke", _paint(stroke["c"]), 1 if both else opacity)
+        out += f'{ink} stroke-width="{int(stroke["w"])}" {joins}{order}'
     return out + (f' opacity="{opacity:.6f}"/>' if both and opacity < 1 else "/>")
+
+
+def _inks(layer: dict[str, Any], own: Affine) -> list[tuple[str, str]]:
+    """What a shape or text covers with which colour, the lower one first: SVG in opaque black, `#rrggbbaa` (C17)."""
+    d, joins = _outline(layer)
+    fill, stroke = _paint(layer["fill"]), layer["stroke"]
+    if not d:
+        return []
+    path = f'<path transform="{_transform(own)}" d="{d}"'
+    inks = [(f"{path}/>", fill)] if fill != "none" else []
+    if stroke is not None:
+        line = f'{path} fill="none" stroke="#000" stroke-width="{int(stroke["w"])}" {joins}/>'
+        inks.insert(0 if layer["t"] == "text" else len(inks), (line, _paint(stroke["c"])))
+    return inks
+
+
+def _coverage(svg: str, box: Box) -> Image.Image:
+    return _resvg(svg, box).getchannel("A")
+
+
+def _transform(own: Affine) -> str:
+    return f"matrix({' '.join(f'{value:.9g}' for value in own)})"
 
 
 def _ink(property: str, paint: str, opacity: float) -> str:

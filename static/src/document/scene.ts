@@ -1,5 +1,5 @@
 /** A document, resolved to what is painted: integers only, the same in the browser and on the server. Source: docs/protocol.md, C8 to C26. */
-import { SCHEMA, type Product } from '../generated/schema';
+import { SCHEMA, type BlendMode, type Product } from '../generated/schema';
 import { canonicalJson } from './canonical';
 import type { RawElement } from './element';
 import { outline, readGeometry } from './shapes';
@@ -21,7 +21,7 @@ interface LayerBase {
   readonly m: readonly [number, number, number, number, number, number];
   readonly box: readonly [number, number, number, number];
   readonly op: number;
-  readonly bm: string;
+  readonly bm: BlendMode;
 }
 
 export interface ShapeLayer extends LayerBase {
@@ -138,7 +138,7 @@ export function resolveElement(raw: RawElement, fonts: FontSource): Resolved | n
     m: frameMatrix(frame),
     box: [0, 0, frame.w, frame.h],
     op: fixed(numberOr(raw.op, defaults.opacity, ranges.opacity)),
-    bm: typeof raw.bm === 'string' && (enums.blendModes as readonly string[]).includes(raw.bm) ? raw.bm : defaults.blend,
+    bm: enums.blendModes.find((mode) => mode === raw.bm) ?? defaults.blend,
   };
   switch (raw.t) {
     case 'group':

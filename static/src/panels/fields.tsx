@@ -170,6 +170,39 @@ export function ColorField({ label, value, allowNone = false, disabled = false, 
   );
 }
 
+interface SelectProps<T extends string> {
+  readonly label: string;
+  /** null: the chosen differ. */
+  readonly value: T | null;
+  /** Kinsmen stand together, apart from the others. */
+  readonly groups: readonly (readonly { readonly value: T; readonly name: string }[])[];
+  readonly disabled?: boolean;
+  readonly onChange: (value: T) => void;
+}
+
+export function SelectField<T extends string>({ label, value, groups, disabled = false, onChange }: SelectProps<T>): JSX.Element {
+  return (
+    <label class="select">
+      <span>{label}</span>
+      <select class="input" disabled={disabled} value={value ?? ''} onChange={(event) => onChange(event.currentTarget.value as T)}>
+        {value === null && (
+          <option value="" disabled hidden>
+            Mixed
+          </option>
+        )}
+        {groups.map((options, i) => [
+          i > 0 && <hr key={i} />,
+          ...options.map((option) => (
+            <option key={option.value} value={option.value}>
+              {option.name}
+            </option>
+          )),
+        ])}
+      </select>
+    </label>
+  );
+}
+
 interface ChoiceProps<T extends string> {
   readonly label: string;
   readonly value: T | null;

@@ -17,9 +17,9 @@ import { pivotOf } from '../stage/handles';
 import { align, arrange, duplicate, flip, remove, step, toggle, type Align } from '../studio/actions';
 import type { StudioSession } from '../studio/session';
 import { Icon } from '../ui/icon';
-import { Choice, ColorField, NumberField, Slider } from './fields';
+import { Choice, ColorField, NumberField, SelectField, Slider } from './fields';
 import { FontPicker } from './font_picker';
-import { nameOf } from './names';
+import { BLEND_NAMES, nameOf } from './names';
 
 const KEYS = SCHEMA.elementKeys;
 const STYLE = SCHEMA.styleKeys;
@@ -73,6 +73,13 @@ export function Properties({ session }: { readonly session: StudioSession }): JS
           format={(value) => `${Math.round(value * 100)} %`}
           onBegin={() => session.undo.begin(session.selection.peek())}
           onChange={(value) => session.edits.set(session.movable(), { [KEYS.opacity]: value })}
+        />
+        <SelectField
+          label="Blend mode"
+          value={common(raws, (raw) => session.model.resolved(raw.id)?.layer.bm ?? SCHEMA.defaults.blend)}
+          groups={BLEND_NAMES}
+          disabled={disabled}
+          onChange={(mode) => step(session, () => session.edits.set(session.movable(), { [KEYS.blend]: mode }))}
         />
         {session.canEdit && (
           <div class="button-row" role="group" aria-label="Order">

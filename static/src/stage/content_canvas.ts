@@ -1,6 +1,6 @@
 /** Keeps the canvas of the layers up to date at the least cost: what rests is kept as a bitmap, what moves is painted. */
 import type { Scene, SceneLayer } from '../document/scene';
-import { paintLayers, type Paints } from './painter';
+import { isBlending, paintLayers, type Paints } from './painter';
 import type { View } from './camera';
 
 /** Below this many layers, painting all of them is cheaper than keeping bitmaps. */
@@ -15,11 +15,20 @@ const REST_MS = 110;
 
 interface Sheet {
   readonly canvas: OffscreenCanvas;
+  readonly ground: string;
   readonly layers: readonly SceneLayer[];
   readonly view: View;
 }
 
 const isSame = (a: readonly SceneLayer[], b: readonly SceneLayer[]): boolean => a.length === b.length && a.every((layer, i) => layer === b[i]);
+
+type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
+function fillGround(context: Context, ground: string, width: number, height: number): void {
+  if (ground === 'none') return;
+  context.fillStyle = ground;
+  context.fillRect(0, 0, width, height);
+}
 
 export class ContentCanvas {
   readonly #canvas: HTMLCanvasElement;
@@ -84,7 +93,7 @@ export class ContentCanvas {
     const context = this.#canvas.getContext('2d')!;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
-    const look = (target: CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D): void => {
+    const look = (target: Context): void => {
       target.setTransform(view.zoom * ratio, 0, 0, view.zoom * ratio, view.x * ratio, view.y * ratio);
     };
     look(context);
@@ -93,19 +102,20 @@ export class ContentCanvas {
     context.beginPath();
     context.rect(0, 0, w, h);
     context.clip();
-    if (scene.bg !== 'none') {
-      context.fillStyle = scene.bg;
-      context.fillRect(0, 0, w, h);
-    }
     const { layers } = scene;
     const warm = this.#warm(layers, paints.skip ?? null, now);
     if (layers.length < WORTH_KEEPING || warm === null || warm.last - warm.first > layers.length / 2) {
+      fillGround(context, scene.bg, w, h);
       paintLayers(context, layers, paints);
     } else {
-      this.#below = this.#kept(this.#below, layers.slice(0, warm.first), view, look, paints);
-      this.#above = this.#kept(this.#above, layers.slice(warm.last + 1), view, look, paints);
-      this.#lay(context, this.#below);
-      paintLayers(context, layers.slice(warm.first, warm.last + 1), paints);
+      // what blends needs what lies below it: below, that is kept with the ground; above, it is painted each time
+      const last = Math.max(warm.last, layers.findLastIndex(isBlending));
+      const fill = (target: Context): void => fillGround(target, scene.bg, w, h);
+      this.#below = this.#kept(this.#below, scene.bg, layers.slice(0, warm.first), view, look, paints, fill);
+      this.#above = this.#kept(this.#above, 'none', layers.slice(last + 1), view, look, paints);
+      if (this.#below) this.#lay(context, this.#below);
+      else fill(context);
+      paintLayers(context, layers.slice(warm.first, last + 1), paints);
       this.#lay(context, this.#above);
     }
     context.restore();
@@ -142,15 +152,16 @@ export class ContentCanvas {
     return first === -1 ? null : { first, last };
   }
 
-  #kept(sheet: Sheet | null, layers: readonly SceneLayer[], view: View, look: (target: OffscreenCanvasRenderingContext2D) => void, paints: Paints): Sheet | null {
+  #kept(sheet: Sheet | null, ground: string, layers: readonly SceneLayer[], view: View, look: (target: Context) => void, paints: Paints, fill?: (target: Context) => void): Sheet | null {
     if (layers.length === 0) return null;
     const { width, height } = this.#canvas;
-    if (sheet && sheet.view === view && sheet.canvas.width === width && sheet.canvas.height === height && isSame(sheet.layers, layers)) return sheet;
+    if (sheet && sheet.view === view && sheet.ground === ground && sheet.canvas.width === width && sheet.canvas.height === height && isSame(sheet.layers, layers)) return sheet;
     const canvas = new OffscreenCanvas(Math.max(1, width), Math.max(1, height));
     const context = canvas.getContext('2d')!;
     look(context);
+    fill?.(context);
     paintLayers(context, layers, paints);
-    return { canvas, layers, view };
+    return { canvas, ground, layers, view };
   }
 
   #lay(context: CanvasRenderingContext2D, sheet: Sheet | null): void {

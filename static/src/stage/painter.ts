@@ -71,26 +71,37 @@ export function paintLayers(context: Context, layers: readonly SceneLayer[], pai
 
 function paintLayer(context: Context, layer: SceneLayer, paints: Paints): void {
   if (layer.op === 0) return;
-  const isMixed = layer.t === 'group' ? layer.op < 65536 : layer.op < 65536 && 'stroke' in layer && layer.stroke !== null && layer.fill !== 'none';
-  if (isMixed) {
-    isolated(context, layer.op / 65536, (inner) => paintPlain(inner, layer, paints));
+  const isSpecial = layer.op < 65536 || layer.bm !== 'normal';
+  const isMixed = layer.t === 'group' || ('stroke' in layer && layer.stroke !== null && layer.fill !== 'none');
+  if (isSpecial && isMixed) {
+    isolated(context, layer, (inner) => paintPlain(inner, layer, paints));
     return;
   }
   context.save();
-  context.globalAlpha *= layer.op / 65536;
+  if (isSpecial) look(context, layer);
   paintPlain(context, layer, paints);
   context.restore();
 }
 
-/** Paints onto a sheet of its own, which is then laid down with one opacity (C16). */
-function isolated(context: Context, opacity: number, paint: (inner: Context) => void): void {
+/** How what is painted next goes onto what is there (C30). */
+function look(context: Context, { op, bm }: SceneLayer): void {
+  context.globalAlpha *= op / 65536;
+  context.globalCompositeOperation = bm === 'normal' ? 'source-over' : bm;
+}
+
+/** Whether the layer mixes with what lies below it, or a layer in it does that is not held apart by its group. */
+export const isBlending = (layer: SceneLayer): boolean =>
+  layer.op > 0 && (layer.bm !== 'normal' || (layer.t === 'group' && layer.op === 65536 && layer.layers.some(isBlending)));
+
+/** Paints onto a sheet of its own, which is then laid down as one picture (C16). */
+function isolated(context: Context, layer: SceneLayer, paint: (inner: Context) => void): void {
   const sheet = new OffscreenCanvas(Math.max(1, context.canvas.width), Math.max(1, context.canvas.height));
   const inner = sheet.getContext('2d')!;
   inner.setTransform(context.getTransform());
   paint(inner);
   context.save();
   context.setTransform(1, 0, 0, 1, 0, 0);
-  context.globalAlpha *= opacity;
+  look(context, layer);
   context.drawImage(sheet, 0, 0);
   context.restore();
 }
