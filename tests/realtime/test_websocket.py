@@ -149,9 +149,9 @@ async def test_what_comes_behind_the_handshake_is_read_first(served: Served) -> 
 
 
 async def test_much_behind_the_handshake_makes_aiohttp_pause_and_is_read_all_the_same(served: Served) -> None:
-    many = b"".join(frame(BINARY, bytes((n % 256,)) * 1000) for n in range(200))
+    many = b"".join(frame(BINARY, bytes((n % 256,)) * 1000) for n in range(600))
     async with raw_websocket(served.url, behind=many) as socket:
-        for n in range(200):
+        for n in range(600):
             assert await socket.next() == Frame(BINARY, bytes((n % 256,)) * 1000)
 
 

@@ -234,6 +234,7 @@ async def test_a_gap_is_asked_for_once_and_answers_are_taken_in_order(server: Se
         ada.say(sync(1, mine.doc.get_update()))
         while theirs.value != mine.value:
             theirs.apply(await ben.until("update"))
+        await ada.settled()  # it stays
         assert lost not in [row.update for row in await server.log.read(KEY, Position(0))]
 
 
