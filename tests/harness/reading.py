@@ -6,9 +6,11 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -41,6 +43,11 @@ _KEYFRAMES = "SELECT position, state FROM keyframes WHERE brand = {0} AND docume
 
 def read_sqlite(database: Path, document: str, brand: str = "demo") -> Stored:
     """Read a copy of the database's files, so that looking changes nothing; the node may be dead or alive."""
+    return read_all_sqlite(database, [document], brand)[0]
+
+
+def read_all_sqlite(database: Path, documents: Sequence[str], brand: str = "demo") -> list[Stored]:
+    """`read_sqlite` for many documents, with one copy."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / database.name
         for suffix in ("", "-wal"):
@@ -49,8 +56,26 @@ def read_sqlite(database: Path, document: str, brand: str = "demo") -> Stored:
                 shutil.copyfile(source, copy.with_name(copy.name + suffix))
         with closing(sqlite3.connect(copy)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            updates = connection.execute(_UPDATES.format("?", "?"), (brand, document)).fetchall()
-            keyframes = connection.execute(_KEYFRAMES.format("?", "?"), (brand, document)).fetchall()
+            return _read_all(connection, documents, brand)
+
+
+def read_live_sqlite(database: Path, documents: Sequence[str], brand: str = "demo") -> list[Stored]:
+    """The same beside a node that writes, as one more reader: a copy might be torn by a checkpoint."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
+        return _read_all(connection, documents, brand)
+
+
+def _read_all(connection: sqlite3.Connection, documents: Sequence[str], brand: str) -> list[Stored]:
+    return [
+        _stored(
+            connection.execute(_UPDATES.format("?", "?"), (brand, document)).fetchall(),
+            connection.execute(_KEYFRAMES.format("?", "?"), (brand, document)).fetchall(),
+        )
+        for document in documents
+    ]
+
+
+def _stored(updates: Sequence[Any], keyframes: Sequence[Any]) -> Stored:
     return Stored(
         [bytes(row[1]) for row in updates], [row[0] for row in updates], [(k[0], bytes(k[1])) for k in keyframes]
     )
@@ -58,13 +83,20 @@ def read_sqlite(database: Path, document: str, brand: str = "demo") -> Stored:
 
 async def read_postgresql(url: str, document: str, brand: str = "demo") -> Stored:
     """Read over a connection of its own; *url* as in LUNEO_DATABASE_URL."""
+    return (await read_all_postgresql(url, [document], brand))[0]
+
+
+async def read_all_postgresql(url: str, documents: Sequence[str], brand: str = "demo") -> list[Stored]:
+    """`read_postgresql` for many documents, one after the other."""
     async with asyncio.timeout(30):
         connection = await asyncpg.connect(url.replace("postgresql+asyncpg", "postgresql"))
         try:
-            updates = await connection.fetch(_UPDATES.format("$1", "$2"), brand, document)
-            keyframes = await connection.fetch(_KEYFRAMES.format("$1", "$2"), brand, document)
+            return [
+                _stored(
+                    await connection.fetch(_UPDATES.format("$1", "$2"), brand, document),
+                    await connection.fetch(_KEYFRAMES.format("$1", "$2"), brand, document),
+                )
+                for document in documents
+            ]
         finally:
             await connection.close()
-    return Stored(
-        [bytes(row[1]) for row in updates], [row[0] for row in updates], [(k[0], bytes(k[1])) for k in keyframes]
-    )
