@@ -5,7 +5,7 @@ since a node that dies takes all of them: a batch of seeds has a plan of faults,
 death of a node, and before it comes back, the rows are read by code of our own and by yjs: whatever was acknowledged
 is in them.
 
-To repeat a batch: LUNEO_SEED={its first seed} LUNEO_ROOMS={its rooms} pytest tests/flows/test_faults.py
+To repeat a batch of the full proof: LUNEO_PROVE=full LUNEO_SEED={its first seed} pytest -x tests/flows/test_faults.py
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tests.harness.reading import Stored, read_all_postgresql, read_all_sqlite, 
 from tests.harness.replica import KINDS, Replica
 from tests.harness.servers import PostgresServer, RedisServer
 
-ROOMS = int(os.environ.get("LUNEO_ROOMS", budget(8, 40)))
+ROOMS = int(os.environ.get("LUNEO_ROOMS", budget(6, 40)))
 """Seeds of a batch."""
 BATCHES = budget(1, 25)
 CLUSTER_EVERY = 8
@@ -124,8 +124,8 @@ def plan(first_seed: int, nodes: int) -> list[Fault]:
     faults = [
         Fault(chance.uniform(0.1, 1.0), what, chance.randrange(nodes), chance.randint(3, 80))
         for what in (
-            *chance.choices(("kill", "kill", "stop", *PLACES), k=chance.randint(1, 2)),
-            *["worker"] * chance.randint(0, 3),
+            *chance.choices(("kill", "kill", "stop", *PLACES), k=chance.randint(1, budget(1, 2))),
+            *["worker"] * chance.randint(0, budget(1, 3)),
         )
     ]
     chance.shuffle(faults)
@@ -276,7 +276,8 @@ class World:
         for room in self.rooms:
             if room.error is not None:
                 error = AssertionError(
-                    f"seed {room.seed} of the batch LUNEO_SEED={first_seed} LUNEO_ROOMS={len(seeds)}: {room.error}"
+                    f"seed {room.seed} of the batch LUNEO_SEED={first_seed} LUNEO_ROOMS={len(seeds)}"
+                    f" LUNEO_PROVE={'full' if FULL else ''}: {room.error}"
                 )
                 error.add_note(f"faults: {faults}\n{room.told()}")
                 raise error from room.error
