@@ -371,8 +371,13 @@ class Replica:
             state = data[at : at + length]
             at += length
             if client == self.client_id:
-                if clock > self.clock:
-                    self.refused.append(f"RULE P7: told of itself at {clock}, beyond its own {self.clock}")
+                if state != b"null" and clock > self.clock:
+                    self.refused.append(f"RULE P7: told of its own state at {clock}, beyond its own {self.clock}")
+                elif (
+                    state == b"null" and clock >= self.clock
+                ):  # y-protocols: who is told to be gone, and is not, says so with a newer clock
+                    self.clock = clock + 1
+                    self.renew(0)
                 continue
             known = self._clocks.get(client, 0)
             if known < clock or (known == clock and state == b"null" and client in self.people):
