@@ -180,7 +180,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[tuple[Parts, Sockets]]
             Memberships(database),
             Assets(database),
         )
-        access = Access(designs, memberships, users, default_product=next(iter(PRODUCTS)))
+        access = await enter(Access(designs, memberships, users, default_product=next(iter(PRODUCTS))))
         recency = await enter(Recency(designs))
         heard: list[Callable[[DocumentKey, float, int], None]] = [recency.edited]
 

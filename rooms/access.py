@@ -10,7 +10,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from rooms.errors import NotFound, NotPermitted, RoomError
 from rooms.permissions import ALLOWED, Action, Grant, Role, User
@@ -65,7 +66,7 @@ class Listing:
 
 
 class Access:
-    """Makes Grants, and designs, from tokens and memberships.
+    """Makes Grants, and designs, from tokens and memberships. Use as `async with`, inside its database.
 
     Args:
         default_product: what a design is that nobody made, but somebody opened (open mode only).
@@ -91,6 +92,15 @@ class Access:
         self._see = Gathering(see, MAX_SEEN_TOGETHER)
         self._belong = Gathering(belong, MAX_SEEN_TOGETHER)
         self._seen: OrderedDict[tuple[BrandId, UserId], tuple[StoredUser, float]] = OrderedDict()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for gathering in (self._find, self._roles, self._see, self._belong):
+            await gathering.close()
 
     async def access_room(self, user: User, design_id: str, *, make: bool = False) -> Entry:
         """What *user* may do in a design, asked when they join it and when its members change.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import aiosqlite
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError
@@ -18,6 +22,8 @@ Dialect: TypeAlias = Literal["sqlite", "postgresql"]
 SQLITE_BUSY_SECONDS = 5.0
 """How long a statement waits for another process's write lock; within one process an asyncio lock comes first."""
 SQLITE_READERS = 4
+THREAD_END_SECONDS = 1.0
+"""How long a connection that could not be opened is waited for."""
 POSTGRES_WRITERS = 8
 POSTGRES_READERS = 8
 POOL_WAIT_SECONDS = 5.0
@@ -70,9 +76,9 @@ def sqlite_writer(url: URL) -> AsyncEngine:
         max_overflow=0,
         hide_parameters=True,
         pool_timeout=POOL_WAIT_SECONDS,
-        connect_args=_sqlite_arguments(),
+        async_creator=_sqlite_opener(url, _WRITER_PRAGMAS),
     )
-    _prepare_sqlite_writes(engine.sync_engine)
+    _begin_immediately(engine.sync_engine)
     return engine
 
 
@@ -86,7 +92,13 @@ def sqlite_thread_writer(url: URL, *, busy_seconds: float = SQLITE_BUSY_SECONDS)
         pool_timeout=POOL_WAIT_SECONDS,
         connect_args=_sqlite_arguments(busy_seconds),
     )
-    _prepare_sqlite_writes(engine)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        for pragma in _WRITER_PRAGMAS:
+            _execute(connection, pragma)
+
+    _begin_immediately(engine)
     return engine
 
 
@@ -99,7 +111,7 @@ def sqlite_connection(url: URL) -> sqlite3.Connection:
 
 
 def sqlite_reader(url: URL) -> AsyncEngine:
-    engine = create_async_engine(
+    return create_async_engine(
         url,
         pool_size=SQLITE_READERS,
         max_overflow=0,
@@ -107,14 +119,8 @@ def sqlite_reader(url: URL) -> AsyncEngine:
         pool_timeout=POOL_WAIT_SECONDS,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
-        connect_args=_sqlite_arguments(),
+        async_creator=_sqlite_opener(url, ("PRAGMA query_only=ON",)),
     )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        _execute(connection, "PRAGMA query_only=ON")
-
-    return engine
 
 
 def postgres_engine(
@@ -147,12 +153,39 @@ def _sqlite_arguments(busy_seconds: float = SQLITE_BUSY_SECONDS) -> dict[str, An
     return {"timeout": busy_seconds, "isolation_level": None}
 
 
-def _prepare_sqlite_writes(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        for pragma in _WRITER_PRAGMAS:
-            _execute(connection, pragma)
+def _sqlite_opener(url: URL, pragmas: Sequence[str]) -> Callable[[], Awaitable[aiosqlite.Connection]]:
+    """What opens a connection whole or not at all.
 
+    Whoever is cancelled while a pool connects leaves a connection that nobody closes, with its thread: SQLAlchemy does
+    not know of it yet.
+    """
+
+    async def open_whole() -> aiosqlite.Connection:
+        opening = aiosqlite.connect(sqlite_path(url), **_sqlite_arguments())
+        opening._thread.daemon = True  # as SQLAlchemy has it: a thread that hangs does not keep the process
+        try:
+            connection = await opening
+        except BaseException:
+            # Its thread has one more word for the loop, which may be closed by then.
+            await asyncio.to_thread(opening._thread.join, THREAD_END_SECONDS)
+            raise
+        for pragma in pragmas:
+            await connection.execute(pragma)
+        return connection
+
+    async def open_or_close() -> aiosqlite.Connection:
+        opening = asyncio.ensure_future(open_whole())
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with contextlib.suppress(sqlite3.Error):
+                await (await opening).close()
+            raise
+
+    return open_or_close
+
+
+def _begin_immediately(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")

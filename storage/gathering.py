@@ -11,6 +11,7 @@ from storage.errors import StorageError
 K = TypeVar("K")
 V = TypeVar("V")
 
+CLOSE_SECONDS = 10.0
 MAX_WAITING = 20_000
 """Questions that have no answer yet; over it the next one is refused, and whoever asks comes back."""
 
@@ -54,6 +55,14 @@ class Gathering(Generic[K, V]):
             if self._asking is None:
                 self._asking = asyncio.get_running_loop().create_task(self._ask())
         return answer
+
+    async def close(self) -> None:
+        """Wait for what is under way, `CLOSE_SECONDS` at most: a database closes after those who use it."""
+        if self._asking is not None:
+            _, late = await asyncio.wait([self._asking], timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+                await asyncio.wait([task])
 
     async def _ask(self) -> None:
         try:

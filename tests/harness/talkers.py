@@ -108,7 +108,7 @@ async def talk_node(
         own_bus = bus if bus is not None else await enter(LocalBus())
         metrics = Metrics()
         designs, memberships, users = Designs(database), Memberships(database), Users(database)
-        access = Access(designs, memberships, users, default_product="poster-a3")
+        access = await stack.enter_async_context(Access(designs, memberships, users, default_product="poster-a3"))
         stream_log, conversations = StreamLog(database), Conversations(database)
         counted: list[LiveMetrics] = []
         rooms = await enter(
